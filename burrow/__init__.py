@@ -1,0 +1,3 @@
+"""A service on a private machine, reachable from the internet."""
+
+__version__ = "0.1.0"

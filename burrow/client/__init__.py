@@ -1,0 +1,1 @@
+"""The program beside the local service: connecting to the relay, tunnels, upstreams."""

@@ -1,0 +1,1 @@
+"""HTTP/1.1 read strictly and kept byte for byte. No Twisted, no socket, no clock."""

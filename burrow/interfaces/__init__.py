@@ -1,0 +1,1 @@
+"""The contracts where plugins and both programs meet, a module for each."""

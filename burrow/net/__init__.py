@@ -1,0 +1,1 @@
+"""What lies between burrow and the operating system's network: reactor, sockets, TLS, listeners."""

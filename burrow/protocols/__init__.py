@@ -1,0 +1,1 @@
+"""The tunnel protocols that come with burrow; each is a plugin like anybody else's."""

@@ -1,0 +1,1 @@
+"""The public server: listeners, routing, accounts, certificates."""
