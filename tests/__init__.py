@@ -1,0 +1,1 @@
+"""The tests, in rooms as in ``burrow``."""
