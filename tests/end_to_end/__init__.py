@@ -1,0 +1,1 @@
+"""Black-box tests: the installed programs as real processes, real sockets, real services."""
