@@ -77,13 +77,23 @@ TEXT = Kind("text", _text)
 BOOLEAN = Kind("true or false", _boolean, boolean=True)
 
 
+def _number(make: Callable[[Any], Any], value: Any) -> Any:
+    """Make a number out of text or a number; the error has no text, so that "wanted …" is shown."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError
+    try:
+        return make(value)
+    except (ValueError, OverflowError):
+        raise ValueError from None
+
+
 def integer(least: int, most: int, unit: str = "") -> Kind:
     """Make the kind of a whole number from ``least`` to ``most``, both included."""
 
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, str | int):
+        if isinstance(value, float):
             raise ValueError
-        number = int(value)
+        number = int(_number(int, value))
         if not least <= number <= most:
             raise ValueError
         return number
@@ -95,9 +105,7 @@ def seconds(least: float, most: float) -> Kind:
     """Make the kind of a time in seconds from ``least`` to ``most``, both included."""
 
     def convert(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError
-        number = float(value)
+        number = float(_number(float, value))
         if not least <= number <= most:
             raise ValueError
         return number
