@@ -186,6 +186,20 @@ class Setting:
         """The setting's name on a command line, without dashes in front."""
         return self.name.replace("_", "-")
 
+    def read(self, value: Any, path: Path = ()) -> Any:
+        """Convert the value that stands under this setting's name at ``path``.
+
+        Raises:
+            SettingError: It does not fit; a secret is not part of the message.
+        """
+        try:
+            return self.kind.read(value, (*path, self.name))
+        except SettingError as error:
+            if not self.secret:
+                raise
+            wanted = f"wanted {self.kind.wanted}, got something else (not shown, it is a secret)"
+            raise SettingError(error.path, wanted) from None
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -230,7 +244,7 @@ class Schema:
         for setting in self.settings:
             value = values.get(setting.name)
             if value is not None:
-                read[setting.name] = setting.kind.read(value, (*path, setting.name))
+                read[setting.name] = setting.read(value, path)
             elif setting.required:
                 raise SettingError(path, f"{setting.name} is missing: wanted {setting.kind.wanted}")
             else:

@@ -102,3 +102,11 @@ class SchemaTests(SynchronousTestCase):
     def test_flags(self) -> None:
         """A flag has hyphens where the key has underscores."""
         self.assertEqual([setting.flag for setting in self.schema], ["port", "host-header", "inner"])
+
+    def test_secrets_are_not_shown(self) -> None:
+        """A secret that does not fit stays out of the message, which says what was wanted."""
+        schema = Schema((Setting("auth", choice("a:b"), "Password", secret=True),))
+        error = self.assertRaises(SettingError, schema.read, {"auth": "s3cret"})
+        self.assertEqual(
+            str(error), "auth: wanted one of a:b, got something else (not shown, it is a secret)"
+        )
