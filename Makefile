@@ -53,7 +53,7 @@ check:
 bench:
 	@.ci/debian-packages
 	@.ci/make-venv $(PYTHON) $(VENV) test
-	$(VENV)/bin/python bench/compare.py $(ARGS)
+	$(VENV)/bin/python -m bench.compare $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(FLOOR) build dist burrow.egg-info bench/results .mypy_cache .ruff_cache .pytest_cache

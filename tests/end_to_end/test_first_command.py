@@ -77,9 +77,12 @@ class FirstCommandTests(ProcessCase):
 
     def test_tcp(self) -> None:
         """`burrow tcp PORT` shares any service, and half-close works (rows D1, D3)."""
-        service = Service(
-            lambda connection: (connection.sendall(read_all(connection)[::-1]), connection.close())
-        )
+
+        def reverse(connection: socket.socket) -> None:
+            connection.sendall(read_all(connection)[::-1])
+            connection.close()
+
+        service = Service(reverse)
         self.addCleanup(service.close)
         program = self.burrow("tcp", str(service.port))
         url = self.forwarding(program, "tcp")

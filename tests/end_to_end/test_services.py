@@ -240,7 +240,12 @@ class ManyAtOnceTests(DeploymentCase):
 
     def test_a_client_that_is_killed_leaves_no_open_connection(self) -> None:
         """When the client is killed, its visitors are reset or stay; none sees a clean end."""
-        service = Service(lambda connection: connection.sendall(b"greeting") or read_all(connection))
+
+        def greet(connection: socket.socket) -> None:
+            connection.sendall(b"greeting")
+            read_all(connection)
+
+        service = Service(greet)
         self.addCleanup(service.close)
         self.relay_settings["grace"] = 1
         url, _, client = self.publish("tcp", service.port)
