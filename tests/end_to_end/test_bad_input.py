@@ -36,12 +36,12 @@ class StartErrorTests(DeploymentCase):
 
     def test_unknown_key(self) -> None:
         """A key that does not exist is named with file and line."""
-        self.relay_settings["domian"] = "x"
+        self.relay_settings["domane"] = "x"
         path = self.write_yaml("relay.yml", self.relay_settings)
-        line = path.read_text().splitlines().index("domian: x") + 1
+        line = path.read_text().splitlines().index("domane: x") + 1
         text = self.refused("burrow-relay", path)
         self.assertIn(f"relay.yml:{line}", text)
-        self.assertIn("domian", text)
+        self.assertIn("domane", text)
 
     def test_unknown_key_of_a_client(self) -> None:
         """A client's file is held to the same rule."""
