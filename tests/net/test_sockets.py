@@ -234,6 +234,15 @@ class EndTests(ReactorCase):
             while peer.recv(1_000_000):
                 pass
 
+    def test_nothing_is_sent_after_abort(self) -> None:
+        """What is written after an abort does not leave, even with nothing queued."""
+        ours, peer = self.raw_pair()
+        ours.transport.abortConnection()
+        ours.transport.write(b"after")
+        self.until(lambda: ours.lost, "not lost")
+        peer.settimeout(5)
+        self.assertRaises(ConnectionResetError, peer.recv, 100)
+
     def test_reset_is_seen_as_one(self) -> None:
         """The peer's reset is not a clean end."""
         ours, peer = self.raw_pair()
