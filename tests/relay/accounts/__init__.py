@@ -1,0 +1,1 @@
+"""Tests of where a relay's accounts are kept."""
