@@ -227,6 +227,7 @@ class StreamEndTests(Joined):
         self.flush()
         self.assertEqual((self.visitor.received, self.service.received), (b"", b"still here"))
         self.assertGreater(self.far.b.queued(), 90_000)
+        self.assertIsNone(self.near.a.producer)
         self.visitor.transport.loseWriteConnection()
         self.flush()
         self.assertFalse(self.far.a.connected)
