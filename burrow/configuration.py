@@ -24,6 +24,7 @@ from burrow.settings import Schema
 
 MAX_BYTES = 1_048_576  #: of a file
 MAX_NODES = 10_000  #: keys, scalars, lists and mappings of a document, aliases counted as what they stand for
+MAX_KEY = 255  #: characters of a key
 MAX_DEPTH = 32  #: mappings and lists inside each other
 
 TABS = "config contains tab characters, YAML must use spaces for indentation"  #: contract 1.6
@@ -315,7 +316,11 @@ class _Builder:
         self._spend(event, 1)
         if not isinstance(event, events.ScalarEvent) or event.anchor:
             raise self._error(event, "wanted a plain word as key, got something else")
-        return str(event.value)
+        key = str(event.value)
+        if len(key) > MAX_KEY or not key.isprintable():
+            wanted = f"a key of at most {MAX_KEY} printable characters"
+            raise self._error(event, f"wanted {wanted}, got {key[:50]!r}")
+        return key
 
     def _with_merge(self, found: dict[str, Node]) -> dict[str, Node]:
         """Take the merge key in: ``<<: *name`` adds the keys that are not there already."""

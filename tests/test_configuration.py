@@ -136,6 +136,12 @@ class SyntaxTests(DocumentCase):
             "relay.yml:3: port: wanted it once, got it twice, first on line 1",
         )
 
+    def test_keys_are_printable(self) -> None:
+        """A key with a control character, or an endless one, is refused with its line."""
+        for key in ('"a\\nb"', '"\\e[31m"', "x" * 256):
+            message = self.refused(f"port: 1\n? {key}\n: 2")
+            self.assertIn("relay.yml:2: wanted a key of at most 255 printable characters, got '", message)
+
     def test_the_top_is_a_mapping(self) -> None:
         """A list or a lone word at the top is refused without being shown: it may be a token."""
         self.assertEqual(self.refused("- a"), "relay.yml:1: wanted keys with values, got a list")
@@ -252,6 +258,9 @@ class MergeTests(SynchronousTestCase):
         self.assertIn("1.yml:2: sizes.a: wanted", str(error))
 
 
+KEYS = st.text(max_size=9).filter(str.isprintable)
+
+
 class PropertyTests(SynchronousTestCase):
     """Whatever comes in."""
 
@@ -281,12 +290,10 @@ class PropertyTests(SynchronousTestCase):
 
     @given(
         st.dictionaries(
-            st.text(max_size=9),
+            KEYS,
             st.recursive(
                 st.text() | st.booleans() | st.none() | st.integers(),
-                lambda inner: (
-                    st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-                ),
+                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
                 max_leaves=8,
             ),
             max_size=5,
