@@ -13,6 +13,7 @@ next message unread in the buffer; `unread` tells how much that is, so that it c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -21,8 +22,21 @@ from burrow.http.chunks import ChunkScanner
 from burrow.http.grammar import STRAY, Framing
 from burrow.http.limits import DEFAULT_LIMITS, Limits
 from burrow.http.refusal import HttpRefused
-from burrow.http.request import RequestHead, check_request_line, read_request_head
-from burrow.http.response import SWITCHING, ResponseHead, check_status_line, read_response_head
+from burrow.http.request import (
+    REQUEST_HEAD,
+    RequestHead,
+    check_request_line,
+    explain_request,
+    understand_request,
+)
+from burrow.http.response import (
+    RESPONSE_HEAD,
+    SWITCHING,
+    ResponseHead,
+    check_status_line,
+    explain_response,
+    understand_response,
+)
 
 
 class End(Enum):
@@ -39,6 +53,7 @@ class _Reader:
     """What both readers share: a buffer, a step that looks at it, bodies."""
 
     STATUS = 400  #: refused messages are answered with it, where no other fits better
+    HEAD: re.Pattern[bytes]  #: the grammar of its heads
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         """Start in front of a message."""
@@ -75,14 +90,23 @@ class _Reader:
         buffer = self._buffer
         if not buffer:
             return None
+        if not self._seen and (matched := self.HEAD.match(buffer, 0, self._limits.head)) is not None:
+            self._buffer = buffer[matched.end() :]
+            return self._begin(matched)
+        return self._head_in_pieces(buffer)
+
+    def _head_in_pieces(self, buffer: bytes) -> Event | None:
+        """Look for the end of a head that did not come whole, or that breaks the grammar."""
         end = buffer.find(b"\r\n\r\n", self._seen - 3 if self._seen > 3 else 0, self._limits.head)
         if end < 0:
             self._check_unfinished(buffer)
             return None
-        raw = buffer[: end + 4]
+        matched = self.HEAD.fullmatch(buffer, 0, end + 4)
+        if matched is None:
+            raise self._explain(buffer[: end + 4])
         self._buffer = buffer[end + 4 :]
         self._seen = 0
-        return self._begin(raw)
+        return self._begin(matched)
 
     def _check_unfinished(self, buffer: bytes) -> None:
         """Refuse what cannot become a head any more; equal bytes are refused alike at any cut."""
@@ -99,7 +123,10 @@ class _Reader:
     def _check_line(self, buffer: bytes) -> None:
         raise NotImplementedError
 
-    def _begin(self, raw: bytes) -> Event | None:
+    def _explain(self, raw: bytes) -> HttpRefused:
+        raise NotImplementedError
+
+    def _begin(self, matched: re.Match[bytes]) -> Event | None:
         raise NotImplementedError
 
     def _ended(self) -> None:
@@ -151,6 +178,8 @@ class _Reader:
 class RequestReader(_Reader):
     """Reads the requests of one visitor, one behind the other."""
 
+    HEAD = REQUEST_HEAD
+
     @property
     def between(self) -> bool:
         """Whether no byte of an unfinished message has come."""
@@ -160,8 +189,11 @@ class RequestReader(_Reader):
         if self._seen == 0 or buffer.find(b"\r\n", 0, self._seen) < 0:
             check_request_line(buffer, self._limits)
 
-    def _begin(self, raw: bytes) -> Event | None:
-        head = read_request_head(raw, self._limits)
+    def _explain(self, raw: bytes) -> HttpRefused:
+        return explain_request(raw, self._limits)
+
+    def _begin(self, matched: re.Match[bytes]) -> Event | None:
+        head = understand_request(matched, self._limits)
         self._frame(head.framing, head.length)
         return head
 
@@ -170,6 +202,7 @@ class ResponseReader(_Reader):
     """Reads the answers to one request after another, each announced by `expect`."""
 
     STATUS = 502
+    HEAD = RESPONSE_HEAD
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         """Start without a request: any byte is refused."""
@@ -202,9 +235,12 @@ class ResponseReader(_Reader):
         if self._seen == 0 or buffer.find(b"\r\n", 0, self._seen) < 0:
             check_status_line(buffer)
 
-    def _begin(self, raw: bytes) -> Event | None:
+    def _explain(self, raw: bytes) -> HttpRefused:
+        return explain_response(raw)
+
+    def _begin(self, matched: re.Match[bytes]) -> Event | None:
         assert self._request is not None  # noqa: S101 - `expect` sets both
-        head = read_response_head(raw, self._request, self._limits)
+        head = understand_response(matched, self._request, self._limits)
         if head.status == SWITCHING:
             self._step = self._nothing
         elif not head.interim:

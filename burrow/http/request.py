@@ -26,7 +26,7 @@ from burrow.http.refusal import HttpRefused, excerpt
 LINE_ROOM = 64
 
 _LINE = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e]++) HTTP/1\.([01])\r\n"
-_HEAD = re.compile(_LINE + rb"(" + FIELDS + rb")\r\n")
+REQUEST_HEAD = re.compile(_LINE + rb"(" + FIELDS + rb")\r\n")
 _LINE_ONLY = re.compile(_LINE)
 _OTHER_VERSION = re.compile(TOKEN + rb"+ [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?]*)(?:[/?]|\Z)", re.IGNORECASE)
@@ -79,18 +79,21 @@ def read_request_head(raw: bytes, limits: Limits) -> RequestHead:
     Raises:
         HttpRefused: It breaks a rule, or could be read in two ways.
     """
-    matched = _HEAD.fullmatch(raw)
+    matched = REQUEST_HEAD.fullmatch(raw)
     if matched is None:
         raise explain_request(raw, limits)
-    method, target, minor, block = matched.groups()
+    return understand_request(matched, limits)
+
+
+def understand_request(matched: re.Match[bytes], limits: Limits) -> RequestHead:
+    """Read a head that is of the grammar `REQUEST_HEAD`; see `read_request_head`."""
+    raw = matched[0]
+    method, target, digit, block = matched.groups()
     if matched.start(4) > limits.target or method == b"CONNECT":
         check_request_line(raw, limits)
     if block.count(b"\n") > limits.fields:
         raise HttpRefused(431, f"more than {limits.fields} fields")
-    return _understand(raw, method, target, 1 if minor == b"1" else 0)
-
-
-def _understand(raw: bytes, method: bytes, target: bytes, minor: int) -> RequestHead:
+    minor = 1 if digit == b"1" else 0
     picked = pick(raw, 400)
     authority = _authority(method, target, minor, picked)
     framing, length = framing_of(picked, minor, Framing.NONE, 400)

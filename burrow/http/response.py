@@ -25,7 +25,7 @@ LONGEST_LINE = 8_192  #: bytes of a status line
 
 # RFC 9112 wants a blank behind the status even without a reason; many servers leave it out.
 _LINE = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + VALUE + rb"*+)?\r\n"
-_HEAD = re.compile(_LINE + rb"(" + FIELDS + rb")\r\n")
+RESPONSE_HEAD = re.compile(_LINE + rb"(" + FIELDS + rb")\r\n")
 _LINE_ONLY = re.compile(_LINE)
 _BEGINNING = b"HTTP/1."
 _BODILESS = (204, 304)
@@ -75,16 +75,16 @@ class ResponseHead:
         return (self.minor == 1 and request.minor == 1) or b"keep-alive" in self.connection
 
 
-def read_response_head(raw: bytes, request: RequestHead, limits: Limits) -> ResponseHead:
-    """Read a whole head that answers ``request``.
+def understand_response(matched: re.Match[bytes], request: RequestHead, limits: Limits) -> ResponseHead:
+    """Read a head of the grammar `RESPONSE_HEAD` that answers ``request``.
 
     Raises:
         HttpRefused: It breaks a rule, could be read in two ways, or does not answer that request.
     """
-    matched = _HEAD.fullmatch(raw)
-    if matched is None or matched.start(3) > LONGEST_LINE:
-        raise _explain(raw)
-    minor, status, block = 1 if matched[1] == b"1" else 0, int(matched[2]), matched[3]
+    raw, block = matched[0], matched[3]
+    if matched.start(3) > LONGEST_LINE:
+        raise explain_response(raw)
+    minor, status = 1 if matched[1] == b"1" else 0, int(matched[2])
     if block.count(b"\n") > limits.fields:
         raise HttpRefused(502, f"more than {limits.fields} fields")
     picked = pick(raw, 502)
@@ -130,7 +130,8 @@ def check_status_line(raw: bytes) -> None:
         raise HttpRefused(502, f"not a status line: {excerpt(raw[:end])}")
 
 
-def _explain(raw: bytes) -> HttpRefused:
+def explain_response(raw: bytes) -> HttpRefused:
+    """Say why ``raw``, which is not of the grammar or has too long a line, is refused."""
     try:
         check_status_line(raw)
     except HttpRefused as refusal:

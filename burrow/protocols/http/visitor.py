@@ -50,14 +50,18 @@ class Phase(Enum):
     LINGERING = auto()  #: all is answered; it may still be sending
     GONE = auto()
 
+    followers: tuple[Phase, ...]
 
-TRANSITIONS = {
-    Phase.WAITING: {Phase.EXCHANGING, Phase.LINGERING, Phase.GONE},
-    Phase.EXCHANGING: {Phase.WAITING, Phase.SWITCHED, Phase.LINGERING, Phase.GONE},
-    Phase.SWITCHED: {Phase.GONE},
-    Phase.LINGERING: {Phase.GONE},
-    Phase.GONE: {Phase.GONE},
-}
+
+# A tuple at each member: looked up for every exchange, and an Enum's hash is slow.
+for _phase, _followers in {
+    Phase.WAITING: (Phase.EXCHANGING, Phase.LINGERING, Phase.GONE),
+    Phase.EXCHANGING: (Phase.WAITING, Phase.SWITCHED, Phase.LINGERING, Phase.GONE),
+    Phase.SWITCHED: (Phase.GONE,),
+    Phase.LINGERING: (Phase.GONE,),
+    Phase.GONE: (Phase.GONE,),
+}.items():
+    _phase.followers = _followers
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -276,7 +280,8 @@ class VisitorConnection(Protocol):
             self._close()
             return
         self._wait()
-        self._advance()
+        if self._reader.unread or self._half_closed or not self._reading:
+            self._advance()
 
     def cut(self, exchange: Exchange) -> None:
         """See `Asker`."""
@@ -320,7 +325,7 @@ class VisitorConnection(Protocol):
     # --- ends
 
     def _enter(self, phase: Phase) -> None:
-        if phase not in TRANSITIONS[self._phase]:
+        if phase not in self._phase.followers:
             raise RuntimeError(f"no way from {self._phase} to {phase}")
         self._phase = phase
 
