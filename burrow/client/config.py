@@ -17,6 +17,15 @@ from burrow.interfaces.protocol import ITunnelProtocol
 from burrow.settings import TEXT, Kind, Schema, Setting, choice, list_of
 from burrow.tokens import JoinToken, parse_token
 
+__all__ = [
+    "FLAGS",
+    "ClientConfig",
+    "TunnelDefinition",
+    "default_config_path",
+    "load_client_config",
+    "schema",
+]
+
 REGIONS = ("us", "eu", "ap", "au", "sa", "jp", "in")  #: contract 1.3
 RELAY_PORT = 443  #: of ``server_addr`` without one
 LARGEST_PEM = 1_048_576  #: bytes of a ``root_cas`` file
@@ -55,8 +64,10 @@ COMMON = Schema(
         ),
     )
 )
-CONFIG = Setting(
-    "config", list_of(Kind("a path", TEXT.convert, metavar="PATH")), "Configuration file to read"
+#: Flags of every command that publishes tunnels.
+FLAGS = (
+    Schema((Setting("config", list_of(Kind("a path", TEXT.convert, metavar="PATH")), "Configuration file"),))
+    + COMMON
 )
 
 
@@ -142,7 +153,8 @@ def load_client_config(
         paths: Files that were named, each merged over the one before.
         protocols: Tunnel protocols by name.
         environ: The process's environment.
-        flags: Typed values of `COMMON` settings that stood on the command line.
+        flags: Typed values of `FLAGS` by name, of those that stood on the command line; ``config``
+            among them is passed over.
         default: The file to read if ``paths`` is empty; it may be missing.
 
     Raises:
