@@ -80,7 +80,10 @@ class BuiltInTests(SynchronousTestCase):
             "heavy = ('.edge', '.forwarder', 'internet.reactor', 'OpenSSL'); "
             "print([name for name in sys.modules if name.endswith(heavy)])"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        root = Path(burrow.__file__).parent.parent
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        )
         self.assertEqual(done.stdout.strip(), "[]")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+import burrow
 from burrow.cli.arguments import Command, Invocation, Positional, UsageError, error_text, parse
 from burrow.errors import ConfigError
 from burrow.settings import BOOLEAN, TEXT, Schema, Setting, choice, integer, list_of
@@ -203,5 +205,8 @@ class ImportTests(SynchronousTestCase):
         """Reading a command line needs neither reactor nor cryptography."""
         heavy = ("twisted", "OpenSSL", "yaml")
         code = f"import sys, burrow.cli.help; print([m for m in sys.modules if m.startswith({heavy})])"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        root = Path(burrow.__file__).parent.parent
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        )
         self.assertEqual(done.stdout.strip(), "[]")
