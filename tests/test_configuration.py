@@ -185,6 +185,7 @@ class BoundsTests(DocumentCase):
         """An alias stands only for what is complete."""
         self.assertIn("alias *a stands for nothing", self.refused("name: &a [*a]"))
         self.assertIn("alias *b stands for nothing", self.refused("name: *b"))
+        self.assertIn("alias *a stands for nothing", self.refused("port: &a 1\nname: &a [*a]"))
 
     def test_aliases_and_merge_keys_work(self) -> None:
         """A definition may be shared; keys beside a merge key win."""

@@ -73,6 +73,11 @@ class BuiltInTests(SynchronousTestCase):
         self.assertEqual(found.broken, [])
         self.assertEqual(found.origins["http"], "burrow.protocols.http:protocol")
 
+    def test_a_broken_one_is_named_once(self) -> None:
+        """Even if metadata name it, too."""
+        found = discover(["no.such:protocol"], installed("such = no.such:protocol"))
+        self.assertEqual([broken.where for broken in found.broken], ["no.such:protocol"])
+
     def test_finding_them_loads_neither_edge_nor_forwarder(self) -> None:
         """Listing the protocols imports no reactor and no half of any of them."""
         code = (
@@ -236,7 +241,7 @@ class DropInTests(SynchronousTestCase):
             f=SOURCE + "protocol = EchoProtocol(name='tcp')",
             g="raise ValueError('two\\nlines')",
             h=SOURCE + "from burrow.protocols.tcp import protocol\nmine = EchoProtocol()",
-            _private="raise ValueError",
+            _z="raise ValueError",
         )
         self.assertEqual(lines[0], "line-echo burrow.plugins.h")
         errors = {line.split()[1][-1]: line.split(" ", 2)[2] for line in lines[1:]}
