@@ -53,20 +53,20 @@ SERVER_ADDRESS = _relay_address(RELAY_PORT)
 #: Settings of the file that are flags of every command with a tunnel, too (contract 1.3).
 COMMON = Schema(
     (
-        Setting("authtoken", TEXT, "Token of your account, or a join token", secret=True),
-        Setting("server_addr", SERVER_ADDRESS, f"The relay; port {RELAY_PORT} if none is given"),
-        Setting("region", choice(*REGIONS), "Region of the relay", default="us"),
+        Setting("authtoken", TEXT, "token of your account, or a join token", secret=True),
+        Setting("server_addr", SERVER_ADDRESS, f"the relay; port {RELAY_PORT} if none is given"),
+        Setting("region", choice(*REGIONS), "region of the relay", default="us"),
         Setting(
             "root_cas",
             Kind("trusted, host or the path of a PEM file", TEXT.convert, metavar="trusted|host|PATH"),
-            "Who may vouch for the relay",
+            "who may vouch for the relay",
             default="trusted",
         ),
     )
 )
 #: Flags of every command that publishes tunnels.
 FLAGS = (
-    Schema((Setting("config", list_of(Kind("a path", TEXT.convert, metavar="PATH")), "Configuration file"),))
+    Schema((Setting("config", list_of(Kind("a path", TEXT.convert, metavar="PATH")), "configuration file"),))
     + COMMON
 )
 
@@ -128,14 +128,14 @@ def default_config_path() -> Path | None:
 def schema(protocols: Mapping[str, ITunnelProtocol]) -> Schema:
     """Return the keys of the client's file, given the protocols that there are."""
     rest = (
-        Setting("metadata", METADATA, "Shown by the relay's service API", default=""),
+        Setting("metadata", METADATA, "shown by the relay's service API", default=""),
         Setting(
             "embedded_relay",
             _relay_address(None),
-            "Where the embedded relay listens",
+            "where the embedded relay listens",
             default=Address("", "127.0.0.1", 4443),
         ),
-        Setting("tunnels", definitions(protocols), "Tunnels by name", default={}),
+        Setting("tunnels", definitions(protocols), "tunnels by name", default={}),
     )
     return COMMON + Schema(rest)
 

@@ -26,9 +26,9 @@ def _metadata(value: Any) -> str:
 METADATA = Kind(f"text of at most {LONGEST_METADATA} characters", _metadata)
 DEFINITION = Schema(
     (
-        Setting("proto", TEXT, "The tunnel's protocol", required=True),
-        Setting("addr", TEXT, "The local service", required=True, example="8080"),
-        Setting("metadata", METADATA, "Shown by the relay's service API", default=""),
+        Setting("proto", TEXT, "the tunnel's protocol", required=True),
+        Setting("addr", TEXT, "the local service", required=True, example="8080"),
+        Setting("metadata", METADATA, "shown by the relay's service API", default=""),
     )
 )
 

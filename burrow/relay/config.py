@@ -106,9 +106,9 @@ class RelayConfig:
 
 ACCOUNT_LIMITS = Schema(
     (
-        Setting("sessions", integer(1, 100_000), "Sessions of an account at a time", default=100),
-        Setting("tunnels", integer(1, 10_000), "Tunnels of a session", default=100),
-        Setting("streams", integer(1, 100_000), "Open streams of a session", default=10_000),
+        Setting("sessions", integer(1, 100_000), "sessions of an account at a time", default=100),
+        Setting("tunnels", integer(1, 10_000), "tunnels of a session", default=100),
+        Setting("streams", integer(1, 100_000), "open streams of a session", default=10_000),
     )
 )
 LIMITS = ACCOUNT_LIMITS + Schema(
@@ -116,20 +116,20 @@ LIMITS = ACCOUNT_LIMITS + Schema(
         Setting(
             "unauthenticated",
             integer(1, 100_000),
-            "Connections at a time whose client has not been told who it is yet",
+            "connections at a time whose client has not been told who it is yet",
             default=1000,
         ),
     )
 )
 ACCOUNT = Schema(
     (
-        Setting("tokens", list_of(TOKEN_HASH), "Hashes of its authtokens", default=(), secret=True),
-        Setting("domains", list_of(DOMAIN), "Reserved hostnames and wildcards", default=()),
+        Setting("tokens", list_of(TOKEN_HASH), "hashes of its authtokens", default=(), secret=True),
+        Setting("domains", list_of(DOMAIN), "reserved hostnames and wildcards", default=()),
         Setting(
-            "addresses", list_of(integer(LOWEST_PORT, HIGHEST_PORT)), "Reserved public TCP ports", default=()
+            "addresses", list_of(integer(LOWEST_PORT, HIGHEST_PORT)), "reserved public TCP ports", default=()
         ),
-        Setting("whitelist", list_of(NETWORK), "Where visitors may come from; empty is anywhere", default=()),
-        Setting("limits", section(ACCOUNT_LIMITS), "Limits that differ from the relay's"),
+        Setting("whitelist", list_of(NETWORK), "where visitors may come from; empty is anywhere", default=()),
+        Setting("limits", section(ACCOUNT_LIMITS), "limits that differ from the relay's"),
     )
 )
 
@@ -138,8 +138,8 @@ def _listener(kinds: tuple[str, ...]) -> Kind:
     """Make the kind of a listener; an endpoint alone serves everything."""
     fields = Schema(
         (
-            Setting("endpoint", ENDPOINT, "Where to listen, as Twisted describes it", required=True),
-            Setting("kinds", list_of(choice(*kinds)), "What is served there", default=KINDS),
+            Setting("endpoint", ENDPOINT, "where to listen, as Twisted describes it", required=True),
+            Setting("kinds", list_of(choice(*kinds)), "what is served there", default=KINDS),
         )
     )
 
@@ -160,17 +160,17 @@ def schema(plugins: Iterable[str] = ()) -> Schema:
     kinds = tuple(dict.fromkeys((*KINDS, *plugins)))
     return Schema(
         (
-            Setting("domain", HOSTNAME, "The name that public names end in", required=True),
-            Setting("region", choice(*REGIONS), "The relay's region", default="us"),
-            Setting("listen", list_of(_listener(kinds)), "Public ports and what each serves", required=True),
-            Setting("tcp_ports", PORT_RANGE, "Public ports for TCP tunnels", default=PortRange(20000, 29999)),
-            Setting("certificates", TEXT, "Folder of certificates and keys, PEM"),
-            Setting("state", TEXT, "Folder for what the relay keeps", default="/var/lib/burrow-relay"),
-            Setting("accounts", map_of(section(ACCOUNT)), "Who may publish, by name", default={}),
-            Setting("anonymous", BOOLEAN, "Admit clients without a token to random names", default=False),
-            Setting("grace", seconds(0, 3600), "Time for a lost session to come back", default=60.0),
-            Setting("hello_timeout", seconds(0.1, 300), "Time for a newcomer to say Hello", default=10.0),
-            Setting("limits", section(LIMITS), "How much is admitted"),
+            Setting("domain", HOSTNAME, "the name that public names end in", required=True),
+            Setting("region", choice(*REGIONS), "the relay's region", default="us"),
+            Setting("listen", list_of(_listener(kinds)), "public ports and what each serves", required=True),
+            Setting("tcp_ports", PORT_RANGE, "public ports for TCP tunnels", default=PortRange(20000, 29999)),
+            Setting("certificates", TEXT, "folder of certificates and keys, PEM"),
+            Setting("state", TEXT, "folder for what the relay keeps", default="/var/lib/burrow-relay"),
+            Setting("accounts", map_of(section(ACCOUNT)), "who may publish, by name", default={}),
+            Setting("anonymous", BOOLEAN, "admit clients without a token to random names", default=False),
+            Setting("grace", seconds(0, 3600), "time for a lost session to come back", default=60.0),
+            Setting("hello_timeout", seconds(0.1, 300), "time for a newcomer to say Hello", default=10.0),
+            Setting("limits", section(LIMITS), "how much is admitted"),
         )
     )
 
