@@ -107,10 +107,8 @@ def _check_bodiless(status: int, framing: Framing) -> None:
 
 
 def _check_switch(upgrade: tuple[bytes, ...], request: RequestHead) -> None:
-    if not request.upgrade:
-        raise HttpRefused(502, "a switch of protocols that nobody asked for")
     if not upgrade or not set(upgrade) <= set(request.upgrade):
-        raise HttpRefused(502, f"a switch to {upgrade!r}, asked was {request.upgrade!r}")
+        raise HttpRefused(502, f"a switch of protocols to {upgrade!r}, asked for {request.upgrade!r}")
 
 
 def check_status_line(raw: bytes) -> None:

@@ -577,6 +577,38 @@ class BackpressureTests(EdgeCase):
         self.say(self.stream(), OK)
         self.assertEqual(visitor.received, OK)
 
+    def test_slow_visitor_of_a_new_stream(self) -> None:
+        """A stream that opens for a visitor that does not read is not read from, either."""
+        visitor = self.visit(capacity=1_000)
+        self.ask(visitor, get())
+        visitor.transport.pauseProducing()
+        self.tunnels["b.example"].held = True
+        self.say(self.stream(), b"HTTP/1.1 200 x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 8_999)
+        self.edge_end.dataReceived(get("b.example"))
+        self.say(self.stream(), b"x")
+        visitor.transport.resumeProducing()
+        self.flush()
+        self.tunnels["b.example"].release()
+        self.flush()
+        self.say(self.stream("b.example"), OK)
+        self.assertTrue(visitor.received.endswith(OK))
+
+    def test_upstream_that_reads_no_more(self) -> None:
+        """A body that the local service stopped reading is read on and dropped; its answer passes."""
+        visitor = self.visit()
+        self.ask(visitor, b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\n")
+        self.stream().transport.pauseProducing()
+        self.say(visitor, b"x" * 900_000)
+        self.assertGreater(visitor.transport.queued(), 0)
+        self.edge_end._lanes.present.writeConnectionLost()
+        self.flush()
+        self.assertEqual(visitor.transport.queued(), 0)
+        self.say(visitor, b"x" * 100_000)
+        self.say(self.stream(), OK)
+        self.assertEqual(visitor.received, OK)
+        self.ask(visitor, get())
+        self.assertEqual(self.stream().received, get())
+
     def test_pipelined_requests(self) -> None:
         """Requests sent ahead wait outside once there are many; all are answered in order."""
         visitor = self.visit()
@@ -589,11 +621,14 @@ class BackpressureTests(EdgeCase):
         """A visitor that asks for pages and reads none gets no more of them."""
         visitor = self.visit(capacity=1_000)
         visitor.transport.pauseProducing()
-        self.say(visitor, get("x.example") * 10_000)
-        self.assertLess(self.edge_socket().queued(), 20_000)
+        self.edge_end.dataReceived(get("x.example") * 1_000)
+        self.flush()
+        self.assertLess(self.edge_socket().queued(), 5_000)
+        self.assertFalse(self.edge_socket().reading)
         visitor.transport.resumeProducing()
         self.flush()
-        self.assertEqual(visitor.received.count(b"HTTP/1.1 404"), 10_000)
+        self.assertEqual(visitor.received.count(b"HTTP/1.1 404"), 1_000)
+        self.assertTrue(self.edge_socket().reading)
 
     def test_while_connecting(self) -> None:
         """A body waits until the tunnel is there."""
