@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import implementer
 
-from burrow.errors import SessionLost, TunnelOffline, VisitorRefused
+from burrow.errors import SessionLost, TunnelOffline, TunnelRefused, VisitorRefused
 from burrow.interfaces.account import Account, IPolicy
 from burrow.interfaces.stream import Visitor
 from burrow.interfaces.tunnel import ITunnel
@@ -97,6 +97,8 @@ class TunnelRecord:
                 return succeed(binding.connect(factory, visitor))
             except SessionLost:
                 continue
+            except TunnelRefused as refused:  # its streams are all in use
+                return fail(TunnelOffline(str(refused)))
         return fail(TunnelOffline(f"nobody serves tunnel {self.name!r} of account {self.account!r}"))
 
 

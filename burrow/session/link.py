@@ -10,7 +10,7 @@ import struct
 from typing import Protocol as Typing
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, INegotiated, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IAddress, IHandshakeListener, INegotiated, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -262,6 +262,7 @@ class Link(Protocol):
             self._ping()
 
     @property
-    def peer(self) -> object:
+    def peer(self) -> IAddress:
         """Where the transport leads."""
-        return self.transport.getPeer()  # type: ignore[union-attr]
+        address: IAddress = self.transport.getPeer()  # type: ignore[union-attr]
+        return address

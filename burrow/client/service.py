@@ -1,0 +1,145 @@
+"""The client as a Twisted service: keeps a session with the relay, and its tunnels bound in it."""
+
+from __future__ import annotations
+
+from typing import Protocol as Typing
+
+from twisted.application.internet import ClientService
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from burrow.client.connecting import RelayEndpoint, SessionTransport, retry_delay
+from burrow.client.tunnels import Tunnel
+from burrow.errors import SessionLost, SessionRefused, TunnelRefused
+from burrow.session.session import Session
+
+BIND_AGAIN = 10.0  #: seconds after which a refused tunnel is asked for again
+FATAL = {105, 106, 107}  #: codes of a refused session that no retry will change (contract 1.6)
+
+
+class Watcher(Typing):
+    """Whoever shows what happens to the user; every call may be ignored."""
+
+    def tunnel_up(self, tunnel: Tunnel) -> None:
+        """A tunnel is public under its ``urls``."""
+
+    def tunnel_refused(self, tunnel: Tunnel, error: TunnelRefused) -> None:
+        """The relay declined a tunnel; it is asked again later."""
+
+    def session_refused(self, error: SessionRefused) -> None:
+        """The relay declined the session for good: nothing more is tried."""
+
+
+class Presence(Protocol):
+    """A session as `ClientService` sees it: a connection that is there or lost."""
+
+    transport: SessionTransport
+
+    def __init__(self, client: Client) -> None:
+        """Report to ``client``."""
+        self._client = client
+
+    def connectionMade(self) -> None:
+        """Report the session."""
+        self._client.session_up(self.transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Report its end."""
+        self._client.session_down(reason.value)
+
+
+class Client(Service):
+    """See the module's first line.
+
+    Attributes:
+        tunnels: What it keeps bound.
+        session: The session, or ``None`` between two.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, endpoint: RelayEndpoint, tunnels: list[Tunnel], watcher: Watcher
+    ) -> None:
+        """Prepare; nothing is connected before `startService`."""
+        self.tunnels = tunnels
+        self.session: Session | None = None
+        self._clock, self._watcher, self._endpoint = clock, watcher, endpoint
+        endpoint.refused = self._refused
+        self._again: dict[Tunnel, IDelayedCall] = {}
+        factory = Factory.forProtocol(lambda: Presence(self))
+        factory.noisy = False
+        self._connection = ClientService(endpoint, factory, retryPolicy=retry_delay, clock=clock)
+
+    def startService(self) -> None:
+        """Connect, and keep connecting."""
+        super().startService()
+        self._connection.startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Close the session cleanly; fires when it is closed."""
+        super().stopService()
+        return self._connection.stopService()
+
+    def network_is_back(self) -> None:
+        """Try to connect at once, if the next try is only scheduled."""
+        if self.running and self.session is None and not self._endpoint.dialling:
+            self._connection.stopService()
+            self._connection.startService()
+
+    # What the session tells.
+
+    def session_up(self, transport: SessionTransport) -> None:
+        """Bind every tunnel."""
+        self.session = transport.session
+        peer = transport.getPeer()
+        self.log.info("session {session} established with {relay}", session=self.session, relay=peer)
+        for tunnel in self.tunnels:
+            self._bind(tunnel)
+
+    def session_down(self, reason: BaseException | None) -> None:
+        """Forget the session; `ClientService` makes the next one."""
+        self.session = None
+        for call in self._again.values():
+            call.cancel()
+        self._again.clear()
+        for tunnel in self.tunnels:
+            tunnel.lost()
+        if self.running:
+            self.log.warn("session lost: {reason}", reason=reason)
+
+    def _bind(self, tunnel: Tunnel) -> None:
+        self._again.pop(tunnel, None)
+        if self.session is not None:
+            binding = Deferred.fromCoroutine(tunnel.bind(self.session))
+            binding.addCallbacks(self._bound, self._not_bound, (tunnel,), {}, (tunnel,))
+            binding.addErrback(lambda failure: self.log.failure("a tunnel could not be bound", failure))
+
+    def _bound(self, _: None, tunnel: Tunnel) -> None:
+        for url in tunnel.urls:
+            self.log.info(
+                "tunnel {name}: {url} -> {addr}", name=tunnel.definition.name, url=url, addr=tunnel.address
+            )
+        self._watcher.tunnel_up(tunnel)
+
+    def _not_bound(self, failure: Failure, tunnel: Tunnel) -> None:
+        error = failure.value
+        if isinstance(error, SessionLost):
+            return
+        if not isinstance(error, TunnelRefused):
+            failure.raiseException()
+            return
+        name = tunnel.definition.name
+        self.log.error("tunnel {name} is refused: {error}", name=name, error=error)
+        if self.session is not None:
+            self._again[tunnel] = self._clock.callLater(BIND_AGAIN, self._bind, tunnel)
+        self._watcher.tunnel_refused(tunnel, error)
+
+    def _refused(self, error: SessionRefused) -> None:
+        if error.code in FATAL:
+            self._connection.stopService()
+            self._watcher.session_refused(error)
