@@ -85,7 +85,10 @@ class Lane(Protocol):
             self.transport.write(data)
 
     def hold(self, held: bool) -> None:
-        """Deliver nothing of the answer until it is held no longer."""
+        """Deliver nothing of the answer until it is held no longer.
+
+        An exchange begins only while its visitor takes bytes, so no lane begins held.
+        """
         if held is self._held:
             return
         self._held = held
@@ -116,8 +119,6 @@ class Lane(Protocol):
         """Send what has waited for the stream."""
         self.full = False
         self.transport.registerProducer(self, True)
-        if self._held:
-            self.transport.pauseProducing()
         if self._early:
             early, self._early = self._early, []
             self.transport.write(b"".join(early))

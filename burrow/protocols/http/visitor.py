@@ -206,12 +206,10 @@ class VisitorConnection(Protocol):
         if lane is None:
             self._dial(exchange)
         else:
-            lane.hold(self._full)
             lane.begin(exchange)
 
     def _dial(self, exchange: Exchange) -> Lane:
         lane = self._lanes.add(exchange.tunnel)
-        lane.hold(self._full)
         lane.begin(exchange)
         lane.dial(self._visitor(exchange.head.host), SERVE_DEADLINE)
         return lane

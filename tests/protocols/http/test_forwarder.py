@@ -115,6 +115,17 @@ class JoinedTests(ForwarderCase):
         self.assertEqual(self.services[-1].received, get())
         self.assertEqual(self.services[-1].happened, ["read lost"])
 
+    def test_stream_that_does_not_wait(self) -> None:
+        """What a stream brings although it is paused is not lost, its end included."""
+        self.upstream.held = True
+        self.open()
+        self.wire.b.protocol.dataReceived(get())
+        self.wire.b.protocol.readConnectionLost()  # type: ignore[attr-defined]
+        self.upstream.release()
+        self.flush()
+        self.assertEqual(self.services[-1].received, get())
+        self.assertEqual(self.services[-1].happened, ["read lost"])
+
     def test_no_timer_is_left(self) -> None:
         """Nothing is scheduled once the upstream is connected."""
         self.open()
