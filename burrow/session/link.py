@@ -51,6 +51,9 @@ class Carried(Typing):
     def inner(self, data: Buffer, start: int, end: int) -> None:
         """Take the next bytes of the inner stream."""
 
+    def read(self) -> None:
+        """Hand on what came: a read of the transport is read to its end."""
+
     def wake(self) -> None:
         """There is room again, or a turn is wanted: send what waits at the end of the turn."""
 
@@ -125,6 +128,8 @@ class Link(Protocol):
             self._boxes.feed(data, 0, len(data))
         except ProtocolError as error:
             self.fail(error)
+        if self._carried is not None:
+            self._carried.read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go, and tell whom this link carried."""

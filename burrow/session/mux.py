@@ -84,6 +84,7 @@ class Mux:
         self._ready: deque[Stream] = deque()
         self._cut = b""  # what did not fit in the last Segment
         self._receiving: Stream | None = None
+        self._fresh: list[Stream] = []  # have received something since the last `deliver`
         self._reader = BoxReader(frames.DATA, self._data, self._piece, self._box, frames.INNER_LIMIT)
         self.feed = self._reader.feed
         self.round_trip = 0.0  #: seconds, measured by the link
@@ -157,6 +158,13 @@ class Mux:
         """Return how many streams are open."""
         return len(self._streams)
 
+    def deliver(self) -> None:
+        """Hand on what streams have received: called behind everything that one read brought."""
+        while self._fresh:
+            fresh, self._fresh = self._fresh, []
+            for stream in fresh:
+                stream.catch_up()
+
     def do_later(self) -> None:
         """Do what was put off to the end of the turn, and what that puts off."""
         while self._later:
@@ -223,6 +231,11 @@ class Mux:
         if self._lost is None:
             self._signals.append(box)
             self._count(box)
+
+    def fresh(self, stream: Stream) -> None:
+        """Deliver to the stream when this read is read to its end."""
+        if stream not in self._fresh[-1:]:
+            self._fresh.append(stream)
 
     def later(self, method: Callable[..., None], *args: object) -> None:
         """Call ``method`` at the end of this turn."""

@@ -176,6 +176,10 @@ class Session:
             self._ack_timer = self._clock.callLater(ACK_DELAY, self._ack_late)
         self.mux.feed(data, start, end)
 
+    def read(self) -> None:
+        """Deliver what this read brought."""
+        self.mux.deliver()
+
     def bye(self, code: int, text: str) -> None:
         """End: the peer said so."""
         self._link = None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from burrow.session.mux import Mux
 
 HIGH_WATER = 131_072  #: bytes queued for sending at which a producer is paused
+PIECE = 122_880  #: bytes that a protocol gets at once at most
 LOW_WATER = 65_536  #: bytes queued for sending at which it is resumed
 
 
@@ -235,7 +236,7 @@ class Stream:
         if self._paused:
             self._paused = False
             if self._arrived or self._peer_ended:
-                self._mux.later(self._catch_up)
+                self._mux.later(self.catch_up)
             elif self._undrained:
                 self._pay()
 
@@ -258,24 +259,30 @@ class Stream:
         """Take the peer's next bytes, within its credit; the mux has counted them there."""
         if self._peer_ended:
             raise ProtocolError(f"data for stream {self.number} after its end")
-        if not self._reading:
-            return
-        self._undrained += len(data)
-        if self._paused or self._arrived:
+        if self._reading:
+            self._undrained += len(data)
             self._arrived.append(data)
-            return
-        self._tell(self._protocol.dataReceived, data)  # type: ignore[union-attr]
-        if not self._paused:
-            self._pay()
+            if not self._paused:
+                self._mux.fresh(self)
 
-    def _catch_up(self) -> None:
-        """Deliver what arrived while paused, then the peer's end if it came too."""
+    def catch_up(self) -> None:
+        """Deliver what has arrived, in large pieces, then the peer's end if it came too."""
         while self._arrived and not self._paused and self._protocol is not None:
-            self._tell(self._protocol.dataReceived, self._arrived.popleft())
+            self._tell(self._protocol.dataReceived, self._next_piece())
         if not self._paused and self._reading:
             self._pay()
             if self._peer_ended and not self._arrived:
                 self._tell_peer_ended()
+
+    def _next_piece(self) -> bytes:
+        piece = self._arrived.popleft()
+        if not self._arrived:
+            return piece
+        pieces, size = [piece], len(piece)
+        while self._arrived and size + len(self._arrived[0]) <= PIECE:
+            pieces.append(self._arrived.popleft())
+            size += len(pieces[-1])
+        return b"".join(pieces)
 
     def _pay(self) -> None:
         """Give the peer credit for what has drained."""
