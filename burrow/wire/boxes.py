@@ -51,31 +51,34 @@ def decode(data: bytes) -> Box:
 
 
 def scan(data: Buffer, start: int, end: int) -> tuple[int, Box]:
-    """Read one box from ``start``; return where it ends and its pairs, or ``-1`` while it is cut short.
+    """Read one box from ``start``; return where it ends and its pairs.
+
+    While the box is cut short, the first number is negative: minus the place that ``end`` has to
+    reach before it is worth while to read again.
 
     Raises:
         ProtocolError: Not a box, whatever may follow.
     """
     box: Box = {}
     last = b""
-    while end - start >= 2:
+    while (wanted := start + 2) <= end:
         size = (data[start] << 8) | data[start + 1]
         if size == 0 and box:
             return start + 2, box
         if not 0 < size <= LONGEST_KEY or len(box) == MOST_KEYS:
             raise ProtocolError(f"a key of {size} bytes after {len(box)} pairs")
-        value = start + 4 + size
+        wanted = value = start + 4 + size
         if end < value:
             break
         key = bytes(data[start + 2 : start + 2 + size])
         if key <= last:
             raise ProtocolError(f"key {key!r} after key {last!r}")
-        start = value + ((data[value - 2] << 8) | data[value - 1])
+        wanted = start = value + ((data[value - 2] << 8) | data[value - 1])
         if end < start:
             break
         box[key] = bytes(data[value:start])
         last = key
-    return -1, box
+    return -wanted, box
 
 
 class Template:
@@ -139,6 +142,7 @@ class BoxReader:
         self._head, self._piece, self._box = head, piece, box
         self.limit = limit
         self._rest = bytearray()  # the beginning of something that is not whole yet
+        self._wanted = 0  # bytes that it needs before it is read again
         self._missing = 0  # bytes of a hot value still to come, its END not among them
         self._inside = False  # in a hot box, behind its head
 
@@ -150,6 +154,8 @@ class BoxReader:
         """
         if self._rest:
             self._rest += data[start:end]
+            if len(self._rest) < self._wanted:
+                return
             data, start, end = self._rest, 0, len(self._rest)
         while start < end:
             after = self._read_hot(data, start, end) if self._inside else self._read(data, start, end)
@@ -164,7 +170,7 @@ class BoxReader:
         if data.startswith(self._key, start):
             value = start + self._size
             if value > end:
-                return -1
+                return self._cut_short(self._size)
             numbers = self._parse(data, start)
             self._head(*numbers)
             after = value + numbers[-1]
@@ -176,13 +182,19 @@ class BoxReader:
                 raise ProtocolError(f"{bytes(data[after : after + 2])!r} where a hot box ends")
             return after + 2
         if end - start < 3:
-            return -1
+            return self._cut_short(3)
         after, box = scan(data, start, min(end, start + self.limit))
-        if after < 0 and end - start >= self.limit:
-            raise ProtocolError(f"a box of more than {self.limit} bytes")
-        if after >= 0:
-            self._box(box)
+        if after < 0:
+            return self._cut_short(-after - start)
+        self._box(box)
         return after
+
+    def _cut_short(self, wanted: int) -> int:
+        """Wait until ``wanted`` bytes of what begins here have come: tiny pieces cost no more than large."""
+        if wanted > self.limit:
+            raise ProtocolError(f"a box of more than {self.limit} bytes")
+        self._wanted = wanted
+        return -1
 
     def _read_hot(self, data: Buffer, start: int, end: int) -> int:
         """Read what is left of a hot box; return where to go on, or -1 if its END is cut."""
@@ -192,7 +204,7 @@ class BoxReader:
             self._piece(data, start, after)
             return after
         if end - start < 2:
-            return -1
+            return self._cut_short(2)
         if data[start] or data[start + 1]:
             raise ProtocolError(f"{bytes(data[start : start + 2])!r} where a hot box ends")
         self._inside = False
