@@ -129,8 +129,8 @@ def read_visitor_facts(value: bytes) -> tuple[str, int, str, str]:
     try:
         box = decode(value)
         host, name, port, scheme = (box[key].decode() for key in (b"h", b"n", b"p", b"s"))
-        if not port.isdecimal() or int(port) > 65_535:
-            raise ValueError(port)
-    except (KeyError, ValueError) as error:
-        raise ProtocolError(f"visitor facts without {error}") from None
+    except (KeyError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"visitor facts without a readable {error!r:.64}") from None
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
+        raise ProtocolError(f"visitor facts with the port {port[:16]!r}, wanted 0 to 65535")
     return host, int(port), scheme, name
