@@ -28,6 +28,8 @@ MAKE = """
 import sys
 from pathlib import Path
 from burrow.relay.authority import LocalAuthority
+print("ready", flush=True)
+sys.stdin.readline()
 print(LocalAuthority.load_or_create(Path(sys.argv[1])).certificate.serial_number)
 """
 
@@ -97,10 +99,15 @@ class FileTests(AuthorityCase):
     def test_processes_at_once(self) -> None:
         """Processes that make it at the same time end up with one authority."""
         directory = Path(self.mktemp()).absolute()
-        running = [
-            subprocess.Popen([sys.executable, "-c", MAKE, directory], stdout=subprocess.PIPE, cwd=ROOT)
-            for _ in range(3)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        running: list[Any] = [
+            subprocess.Popen([sys.executable, "-c", MAKE, directory], cwd=ROOT, **pipes) for _ in range(3)
         ]
+        for process in running:
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+        for process in running:
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
         printed = {process.communicate(timeout=60)[0] for process in running}
         own = LocalAuthority.load_or_create(directory).certificate.serial_number
         self.assertEqual(printed, {f"{own}\n".encode()})
