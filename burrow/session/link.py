@@ -7,10 +7,18 @@ streams: whoever it is handed to with `attach` numbers the bytes and reads them.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Protocol as Typing
 
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress, IHandshakeListener, INegotiated, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    INegotiated,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,6 +35,8 @@ HEARTBEAT = 10.0  #: seconds without a byte from the peer after which it is aske
 SILENCE = 5.0  #: seconds without a byte while something is owed after which the link is dead
 ACK_PATIENCE = 30.0  #: seconds that a living peer may take to acknowledge a byte
 CHECK = 1.0  #: seconds between two looks at these
+CLOSE_TIMEOUT = 5.0  #: seconds that a transport may take to close behind a Bye
+MOST_PONGS = 100  #: written while the peer reads nothing; more means a peer that floods
 
 
 class Greeter(Typing):
@@ -90,6 +100,8 @@ class Link(Protocol):
         self._heard = 0.0  # when the last byte came
         self._asked: float | None = None  # when the ping without answer was sent
         self._pings = 0
+        self._pongs = 0  # written since the transport last had room
+        self._timer: IDelayedCall | None = None
         self.writable = True
         self.dead = False  # nothing is read or written any more
 
@@ -97,8 +109,11 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         """Start the deadline and the greeting."""
+        if self.dead:  # given up before it was there
+            self.abort()
+            return
         self._heard = self._clock.seconds()
-        self._timer = self._clock.callLater(HELLO_TIMEOUT, self._too_late)
+        self._set_timer(HELLO_TIMEOUT, self._too_late)
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
         if not INegotiated.providedBy(self.transport):  # no TLS to wait for
             self._ready()
@@ -123,9 +138,9 @@ class Link(Protocol):
         if self._carried is None:
             self._received += len(data)
         try:
+            self._boxes.feed(data, 0, len(data))
             if self._carried is None and self._received > HELLO_BYTES:
                 raise ProtocolError(f"more than {HELLO_BYTES} bytes before the session began")
-            self._boxes.feed(data, 0, len(data))
         except ProtocolError as error:
             self.fail(error)
         if self._carried is not None:
@@ -133,8 +148,7 @@ class Link(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go, and tell whom this link carried."""
-        if self._timer.active():
-            self._timer.cancel()
+        self._set_timer(None)
         self.dead = True
         self._let_go(reason.value or ConnectionLost())
 
@@ -145,6 +159,7 @@ class Link(Protocol):
     def resumeProducing(self) -> None:
         """Go on writing at the end of this turn."""
         self.writable = True
+        self._pongs = 0
         if self._carried is not None:
             self._carried.wake()
 
@@ -157,8 +172,7 @@ class Link(Protocol):
         """Carry a session from now on; the greeting is over."""
         self._carried, self._greeter = carried, None
         self._boxes.limit = frames.LINK_LIMIT
-        self._timer.cancel()
-        self._timer = self._clock.callLater(CHECK, self._check)
+        self._set_timer(CHECK, self._check)
         self._ping()
 
     def write(self, box: bytes) -> None:
@@ -170,17 +184,25 @@ class Link(Protocol):
         """Say Bye and close behind it."""
         if not self.dead:
             self.write(frames.bye(code, text))
-            self.dead = True
-            self.transport.unregisterProducer()  # type: ignore[union-attr]
-            self.transport.loseConnection()  # type: ignore[union-attr]
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close the transport behind what is written; a peer that reads nothing delays it only so long."""
+        self.dead = True
+        self._set_timer(CLOSE_TIMEOUT, self.abort)
+        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        self.transport.loseConnection()  # type: ignore[union-attr]
 
     def abort(self) -> None:
-        """Drop the transport without waiting for anything."""
+        """Drop the transport without waiting for anything; one that is not there yet as soon as it is."""
         self.dead = True
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def fail(self, error: ProtocolError) -> None:
-        """End the session: its peer broke a rule."""
+        """End the session, unless it is over: its peer broke a rule."""
+        if self.dead:
+            return
         self.log.warn("{peer} is dropped: {error}", peer=self.peer, error=error)
         self.close(error.code or frames.ByeCode.PROTOCOL, str(error))
         self._let_go(error)
@@ -195,40 +217,43 @@ class Link(Protocol):
         elif greeter is not None:
             greeter.lost(error)
 
-    # Boxes.
+    # Boxes. What stands behind the one that ended the session is passed over.
 
     def _segment(self, ack: int, offset: int, length: int) -> None:
+        if self.dead:
+            return
         if self._carried is None:
             raise ProtocolError("a Segment before the session began")
         self._carried.segment(ack, offset, length)
 
     def _inner(self, data: Buffer, start: int, end: int) -> None:
-        if self._carried is not None:
+        if self._carried is not None and not self.dead:
             self._carried.inner(data, start, end)
 
     def _box(self, box: Box) -> None:
-        if self._carried is None:
-            if self._greeter is not None:
-                self._greeter.box(self, box)
-        elif b"q" in box:
-            self.write(frames.pong(self._token(box, b"q")))
-        elif b"r" in box:
-            self._ponged(self._token(box, b"r"))
-        elif b"x" in box:
+        if self.dead:
+            return
+        kind = next(iter(box))
+        if self._greeter is not None:
+            self._greeter.box(self, box)
+        elif kind == b"q":
+            self._pinged(self._token(box, kind))
+        elif kind == b"r":
+            self._ponged(self._token(box, kind))
+        elif kind == b"x":
             self._bye(*frames.code_and_text(box))
         else:
-            raise ProtocolError(f"a link box of unknown kind {next(iter(box))!r}")
+            raise ProtocolError(f"a link box of unknown kind {kind[:32]!r}")
 
     @staticmethod
     def _token(box: Box, key: bytes) -> bytes:
         if len(box) != 1 or len(box[key]) != 8:
-            raise ProtocolError(f"a ping of another shape: {sorted(box)!r}")
+            raise ProtocolError(f"a ping or pong of another shape, with {len(box)} pairs")
         return box[key]
 
     def _bye(self, code: int, text: str) -> None:
         carried, self._carried = self._carried, None
-        self.dead = True
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self._leave()
         if carried is not None:
             carried.bye(code, text)
 
@@ -238,6 +263,13 @@ class Link(Protocol):
         self._pings += 1
         self._asked = self._clock.seconds()
         self.write(frames.ping(struct.pack(">Q", self._pings)))
+
+    def _pinged(self, token: bytes) -> None:
+        if not self.writable:
+            self._pongs += 1
+        if self._pongs > MOST_PONGS:
+            raise ProtocolError(f"{self._pongs} pings while it reads no pong", frames.ByeCode.LIMIT)
+        self.write(frames.pong(token))
 
     def _ponged(self, token: bytes) -> None:
         if token != struct.pack(">Q", self._pings) or self._asked is None:
@@ -254,7 +286,7 @@ class Link(Protocol):
         """Look whether the peer is alive and acknowledges."""
         if self.dead or self._carried is None:
             return
-        self._timer = self._clock.callLater(CHECK, self._check)
+        self._set_timer(CHECK, self._check)
         now = self._clock.seconds()
         sent = self._carried.owed_since()
         owed = min((at for at in (sent, self._asked) if at is not None), default=None)
@@ -265,6 +297,12 @@ class Link(Protocol):
             self.fail(ProtocolError(f"nothing acknowledged for {ACK_PATIENCE:g} s"))
         elif self._asked is None and now - self._heard >= HEARTBEAT:
             self._ping()
+
+    def _set_timer(self, delay: float | None, call: Callable[[], None] | None = None) -> None:
+        """Make ``call`` after ``delay`` seconds, in place of the call that was due."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None if delay is None or call is None else self._clock.callLater(delay, call)
 
     @property
     def peer(self) -> IAddress:
