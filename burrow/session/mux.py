@@ -80,7 +80,7 @@ class Mux:
         self._later: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._commands: deque[bytes] = deque()
         self._signals: deque[bytes] = deque()
-        self._unsent = 0  # bytes in these two
+        self.unsent = 0  #: bytes in these two
         self._ready: deque[Stream] = deque()
         self._cut = b""  # what did not fit in the last Segment
         self._receiving: Stream | None = None
@@ -150,9 +150,12 @@ class Mux:
         self._listeners.clear()
         for stream in list(self._streams.values()):
             stream.lost(reason)
-        for queue in (self._commands, self._signals, self._ready):
+        for stream in self._fresh:  # those whose ways had both ended: what came is theirs
+            self.later(stream.catch_up)
+        for queue in (self._commands, self._signals, self._ready, self._fresh):
             queue.clear()
         self._cut = b""
+        self.unsent = 0
 
     def __len__(self) -> int:
         """Return how many streams are open."""
@@ -179,6 +182,8 @@ class Mux:
     def take(self, most: int) -> list[bytes | memoryview]:
         """Return up to ``most`` bytes of inner boxes to be numbered and sent now; maybe none."""
         parts: list[bytes | memoryview] = []
+        if most <= 0:
+            return parts
         room = most
         if self._cut:
             parts.append(self._cut)
@@ -200,7 +205,7 @@ class Mux:
         if not queue:
             return None
         box = queue.popleft()
-        self._unsent -= len(box)
+        self.unsent -= len(box)
         return box
 
     def _take_turn(self, most: int, parts: list[bytes | memoryview]) -> int:
@@ -246,9 +251,15 @@ class Mux:
         """Count bytes that a consumer has room behind; return whether the peer's limit rises."""
         return window.consumed(count, self._clock.seconds(), self.round_trip)
 
-    def closed(self, stream: Stream) -> None:
-        """Forget a stream whose ways have both ended."""
-        if self._streams.pop(stream.number, None) is not None:
+    def closed(self, stream: Stream, holds: bool) -> None:
+        """Forget the number of a stream whose ways have both ended; it counts while it ``holds`` bytes."""
+        self._streams.pop(stream.number, None)
+        if not holds:
+            self.released(stream)
+
+    def released(self, stream: Stream) -> None:
+        """Count a closed stream no more: it holds nothing."""
+        if stream.window.size:
             stream.window.close()
             if (stream.number ^ self._next) & 1:
                 self._peers -= 1
@@ -256,27 +267,27 @@ class Mux:
                 self._ours -= 1
 
     def _count(self, box: bytes) -> None:
-        self._unsent += len(box)
+        self.unsent += len(box)
         self._wake()
 
     # What the peer sends.
 
     def _data(self, number: int, length: int) -> None:
         self._receiving = stream = self._find(number)
-        self.bytes_in += length
         if stream is not None:
-            stream.window.received(length)
+            stream.expect(length)
+            self.bytes_in += length
 
     def _piece(self, data: Buffer, start: int, end: int) -> None:
         if self._receiving is not None and end > start:
             self._receiving.deliver(bytes(data[start:end]))
 
     def _box(self, box: Box) -> None:
+        if self._lost is not None:  # by what stood in front of it
+            return
         kind = next(iter(box))
         if kind not in self._kinds:
-            raise ProtocolError(f"a box of unknown kind {kind!r}")
-        if self._unsent > MOST_UNSENT:
-            raise ProtocolError(f"{self._unsent} bytes of answers wait for it", frames.ByeCode.LIMIT)
+            raise ProtocolError(f"a box of unknown kind {kind[:32]!r}")
         try:
             self._kinds[kind](box)
         except KeyError as error:
@@ -357,4 +368,4 @@ class Mux:
         stream = self._find(frames.number(box[b"u"]))
         code, text = frames.code_and_text(box)
         if stream is not None:
-            stream.peer_reset(f"{text} ({code})")
+            stream.peer_reset(f"{text!r} (code {code})")

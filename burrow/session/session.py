@@ -21,10 +21,11 @@ from burrow.interfaces.stream import Visitor
 from burrow.session.commands import Refusal
 from burrow.session.control import Control
 from burrow.session.link import Link
-from burrow.session.mux import Mux, Promises
+from burrow.session.mux import MOST_UNSENT, Mux, Promises
 from burrow.session.retained import ACK_INTERVAL, RETAINED, Retained
 from burrow.wire import frames
 from burrow.wire.boxes import END, Buffer
+from burrow.wire.frames import ByeCode
 
 ACK_DELAY = 0.05  #: seconds that a received byte may wait for its acknowledgement
 
@@ -94,12 +95,12 @@ class Session:
         self._link: Link | None = None
         self._retained = Retained(retained)
         self._received = self._acked = 0
+        self._heeded = 0.0  # when the peer last acknowledged something new
         self._ack_interval = min(ACK_INTERVAL, retained // 4)
         self._ack_timer: IDelayedCall | None = None
         self._awake = False
         self._control = Control(locator, self._queue, self.close)
         self.mux = Mux(dialler, clock, self.wake, self._control.received)
-        self.owed_since = self._retained.owed_since
         self._waiting: list[Deferred[Exception]] = []
         self._reason: Exception | None = None
 
@@ -141,7 +142,7 @@ class Session:
         answer = self._control.call(command, **arguments)
         return answer.addErrback(_translate)
 
-    def close(self, code: int = frames.ByeCode.CLOSED, text: str = "closed") -> None:
+    def close(self, code: int = ByeCode.CLOSED, text: str = "closed") -> None:
         """End the session at once, at both sides; streams are reset."""
         link, self._link = self._link, None
         if link is not None:
@@ -161,7 +162,9 @@ class Session:
 
     def segment(self, ack: int, offset: int, length: int) -> None:
         """Take the head of a Segment; see `burrow.session.link.Carried`."""
-        self._retained.acknowledge(ack)
+        if ack != self._retained.acked:
+            self._retained.acknowledge(ack)
+            self._heeded = self._clock.seconds()
         if offset != self._received:
             raise ProtocolError(f"offset {offset} where {self._received} follows")
 
@@ -183,13 +186,18 @@ class Session:
     def bye(self, code: int, text: str) -> None:
         """End: the peer said so."""
         self._link = None
-        self._end(SessionLost(text or f"code {code}"))
+        self._end(SessionLost(f"the other side ended it: {text!r} (code {code})"))
 
     def link_lost(self, link: Link, reason: Exception) -> None:
         """End: the transport is gone, and resuming is for a later version of the protocol."""
         if link is self._link:
             self._link = None
             self._end(SessionLost(f"the connection was lost: {reason}"))
+
+    def owed_since(self) -> float | None:
+        """Return since when the peer has acknowledged nothing that is owed, or ``None``."""
+        sent = self._retained.owed_since()
+        return None if sent is None else max(sent, self._heeded)
 
     def measured(self, round_trip: float) -> None:
         """Take a new measurement of the round-trip time."""
@@ -211,11 +219,13 @@ class Session:
         """Do what a turn left to be done: put-off calls, Segments, an acknowledgement."""
         self._awake = False
         self.mux.do_later()
-        while self._link is not None and self._link.writable and self.mux.waiting:
+        while self._can_write() and self.mux.waiting:
             parts = self.mux.take(min(self._retained.room, frames.SEGMENT_PAYLOAD))
             if not parts:
                 break
             self._send(parts)
+        if self._link is not None and self.mux.unsent > MOST_UNSENT:
+            self._link.fail(ProtocolError(f"{self.mux.unsent} bytes wait for it to read", ByeCode.LIMIT))
         if self._received - self._acked >= self._ack_interval and self._can_write():
             self._send([])
         self.mux.do_later()

@@ -13,12 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IAddress,
-    IHalfCloseableProtocol,
-    IProducer,
-    IProtocol,
-)
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProducer, IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -33,6 +28,8 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 131_072  #: bytes queued for sending at which a producer is paused
 PIECE = 122_880  #: bytes that a protocol gets at once at most
+SMALL = 1_024  #: bytes up to which pieces that arrive are put together while they wait
+CHUNKS = 1_024  #: pieces queued for sending from which on small ones are put together
 LOW_WATER = 65_536  #: bytes queued for sending at which it is resumed
 
 
@@ -109,15 +106,13 @@ class Stream:
         self._half_closeable = False
         # Sending: chunks in order, the first of them from _head_taken on.
         self._out: deque[bytes] = deque()
-        self._head_taken = 0
-        self._queued = 0
+        self._head_taken = self._queued = 0
         self._limit = self._credit = credit  # in all; left of it
         self._ready = False  # waits for its turn in the mux
         self._ending = False  # End follows what is queued
         self._losing = False  # loseConnection was called
         self._producer: Any = None
-        self._streaming = False
-        self._producer_paused = False
+        self._streaming = self._producer_paused = False
         # Receiving: what arrived while paused, in order.
         self._arrived: deque[bytes] = deque()
         self._reading = True  # the protocol still wants data
@@ -157,6 +152,8 @@ class Stream:
             return
         self._out.append(data)
         self._queued += len(data)
+        if len(self._out) > CHUNKS and self._queued < CHUNKS * SMALL:
+            self._join_chunks()
         if not self._ready and self._credit:
             self._become_ready()
         if self._queued > HIGH_WATER and self._streaming and not self._producer_paused:
@@ -235,10 +232,9 @@ class Stream:
         """Go on delivering; what has arrived meanwhile comes at the end of this turn."""
         if self._paused:
             self._paused = False
+            self._pay()
             if self._arrived or self._peer_ended:
                 self._mux.later(self.catch_up)
-            elif self._undrained:
-                self._pay()
 
     def stopProducing(self) -> None:
         """End the stream; see `IProducer`."""
@@ -255,20 +251,28 @@ class Stream:
 
     # What the mux calls: the peer's doing.
 
-    def deliver(self, data: bytes) -> None:
-        """Take the peer's next bytes, within its credit; the mux has counted them there."""
+    def expect(self, count: int) -> None:
+        """Count the peer's next bytes, which `deliver` will bring, against its credit."""
         if self._peer_ended:
             raise ProtocolError(f"data for stream {self.number} after its end")
+        self.window.received(count)
+
+    def deliver(self, data: bytes) -> None:
+        """Take the peer's next bytes."""
         if self._reading:
-            self._undrained += len(data)
-            self._arrived.append(data)
+            if self._arrived and len(data) + len(self._arrived[-1]) <= SMALL:
+                self._arrived[-1] += data
+            else:
+                self._arrived.append(data)
             if not self._paused:
                 self._mux.fresh(self)
 
     def catch_up(self) -> None:
         """Deliver what has arrived, in large pieces, then the peer's end if it came too."""
         while self._arrived and not self._paused and self._protocol is not None:
-            self._tell(self._protocol.dataReceived, self._next_piece())
+            piece = self._next_piece()
+            self._undrained += len(piece)
+            self._tell(self._protocol.dataReceived, piece)
         if not self._paused and self._reading:
             self._pay()
             if self._peer_ended and not self._arrived:
@@ -309,19 +313,22 @@ class Stream:
             self._tell_peer_ended()
 
     def _tell_peer_ended(self) -> None:
-        """Let the protocol know that no more data comes."""
+        """Let the protocol know that no more data comes; close it if that was all."""
         self._reading = False
-        if self._state is State.CLOSED or not self._half_closeable:
+        over = self._state is State.CLOSED
+        if self._half_closeable:
+            self._tell(self._protocol.readConnectionLost)  # type: ignore[union-attr]
+        if over or not self._half_closeable:
             self.loseWriteConnection()
             self._losing = True
             self._disconnect(ConnectionDone())
-        else:
-            self._tell(self._protocol.readConnectionLost)  # type: ignore[union-attr]
 
     def peer_stopped(self) -> None:
         """The peer will read no more: drop what is queued and answer with an End."""
         self._drop_queue()
         self._ending = True
+        if self._streaming and self._producer_paused:
+            self._mux.later(self._ask_producer)  # what it produces is dropped, but it may find its end
         if (self._state, Event.END_SENT) in TRANSITIONS:
             self._send_end()
 
@@ -386,6 +393,11 @@ class Stream:
             self._ready = True
             self._mux.ready(self)
 
+    def _join_chunks(self) -> None:
+        """Put what is queued into one piece: thousands of tiny ones would weigh far more than their bytes."""
+        self._out = deque((b"".join(self._out)[self._head_taken :],))
+        self._head_taken = 0
+
     def _drop_queue(self) -> None:
         self._out.clear()
         self._head_taken = self._queued = 0
@@ -397,14 +409,16 @@ class Stream:
             if event is Event.RESET:
                 self._drop_queue()
                 self._arrived.clear()
-                self._reading = False
-            self._mux.closed(self)
+                self._undrained, self._reading = 0, False
+            self._mux.closed(self, bool(self._arrived))
 
     def _disconnect(self, reason: Exception) -> None:
         """Tell the protocol, once, that its transport is gone."""
         protocol, self._protocol = self._protocol, None
         if protocol is None:
             return
+        if self._state is State.CLOSED:
+            self._mux.released(self)
         producer, self._producer = self._producer, None
         self._streaming = self._producer_paused = False
         if producer is not None:
