@@ -7,6 +7,7 @@ that is made once in the user's state directory. Only this process has its token
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from burrow.relay.authority import LocalAuthority
 from burrow.relay.certificates import Certificates
 from burrow.relay.publishing import Place
 from burrow.relay.service import Admission, Entrance, Relay
+from burrow.relay.tickets import KEY_BYTES
 from burrow.tokens import hash_token, matches, new_token
 
 DOMAIN = "localhost"
@@ -108,6 +110,7 @@ def start_embedded_relay(
             Certificates(None, authority, ("",)),
             protocols,
             Admission(),
+            secrets.token_bytes(KEY_BYTES),
         )
         try:
             relay.privilegedStartService()

@@ -26,6 +26,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import ConfigError
@@ -39,16 +40,26 @@ ServerKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Priv
 
 #: Bytes taken from TLS to the socket at once; under 128 KiB, see `burrow.net.sockets`.
 CHUNK = 122_880
+RECORD = 16_384  #: bytes of plain text that one record carries at most
 
 #: What the transports use of Twisted beyond its public interfaces.
-INTERNALS = ("_write", "_flushSendBIO", "_tlsConnection", "_aborted", "_lostTLSConnection")
+INTERNALS = (
+    "_write",
+    "_bufferedWrite",
+    "_flushReceiveBIO",
+    "_flushSendBIO",
+    "_shutdownTLS",
+    "_tlsShutdownFinished",
+    "_tlsConnection",
+    "_aborted",
+    "_lostTLSConnection",
+)
 
 
 class _Burrow(TLSMemoryBIOProtocol):
     """What both transports change in Twisted's."""
 
     transport: Any  # a TCP transport, or one that aborts like it
-    _gathering = False
 
     def abortConnection(self) -> None:
         """Reset the connection; nothing more is sent, not even an alert."""
@@ -67,16 +78,22 @@ class _Burrow(TLSMemoryBIOProtocol):
             super()._write(data)
         finally:
             self._gathering = False
-        self._flushSendBIO()
+        self._drain(min(CHUNK, len(data) + len(data) // 256 + SMALL))
 
     def _flushSendBIO(self) -> None:
-        if self._gathering:
-            return
+        if not self._gathering:
+            self._drain(SMALL)
+
+    def _drain(self, size: int) -> None:
+        """Send what is encrypted, ``size`` bytes at once: a little more than is thought to be there."""
         try:
             while True:
-                self.transport.write(self._tlsConnection.bio_read(CHUNK))
+                taken = self._tlsConnection.bio_read(size)
+                self.transport.write(taken)
+                if len(taken) < size:
+                    return
         except SSL.WantReadError:
-            return  # all is taken
+            return  # there was nothing
 
 
 class BurrowTLSTransport(_Burrow, BufferingTLSTransport):

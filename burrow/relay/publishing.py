@@ -18,11 +18,13 @@ from burrow.interfaces.account import IAccounts
 from burrow.interfaces.protocol import IPublication
 from burrow.names import canonical, covers
 from burrow.relay.routing import SIDES, Route, Routes, TunnelRecord
+from burrow.relay.tickets import Claim
 
 RANDOM_NAME = 6  #: bytes of a random name: twelve hexadecimal digits (row A3)
 NAME_TRIES = 20  #: random names tried before giving up; one is taken once in 2**48 / tunnels
 PORT_TRIES = 100  #: random ports tried before the range counts as full
 BACKLOG = 1024  #: connections that wait to be accepted at a public port
+NO_CLAIM = Claim()
 DEFAULT_PORTS = {"http": 80, "https": 443, "tls": 443}  #: left out of URLs
 
 # Codes of refusals (contract 1.6).
@@ -71,8 +73,8 @@ class Names:
         """Give names below ``place.domain`` that are free in ``routes``, and those of accounts."""
         self._place, self._routes, self._accounts = place, routes, accounts
 
-    def choose(self, tunnel: TunnelRecord) -> str:
-        """Return the name that the tunnel's settings ask for, else a random one.
+    def choose(self, tunnel: TunnelRecord, claim: Claim = NO_CLAIM) -> str:
+        """Return the name that the tunnel's settings ask for, else the one claimed, else a random one.
 
         Raises:
             TunnelRefused: Not valid, reserved by another account, or not allowed.
@@ -83,6 +85,8 @@ class Names:
         if subdomain:
             wanted = f"{subdomain}.{self._place.domain}"
             return self._below_domain(tunnel, valid_name(wanted, str(subdomain), SUBDOMAIN_NOT_VALID))
+        if claim.hostname:
+            return self._below_domain(tunnel, claim.hostname)
         return self._random()
 
     def _custom(self, tunnel: TunnelRecord, name: str) -> str:
@@ -138,16 +142,18 @@ class Ports:
         """Listen at ports of ``place`` on ``reactor``."""
         self._place, self._accounts, self._reactor = place, accounts, reactor
 
-    def listen(self, tunnel: TunnelRecord, factory: IProtocolFactory, scheme: str) -> IListeningPort:
-        """Listen at the port that the tunnel's settings ask for, else at a random one.
+    def listen(
+        self, tunnel: TunnelRecord, factory: IProtocolFactory, scheme: str, claim: Claim = NO_CLAIM
+    ) -> IListeningPort:
+        """Listen at the port that the tunnel's settings ask for, else the one claimed, else a random one.
 
         Raises:
             TunnelRefused: Not valid, not reserved, taken, or none is free.
         """
         wanted = tunnel.settings.get("remote_addr")
-        if not wanted:
+        if not wanted and not claim.port:
             return self._listen_anywhere(factory)
-        port = self._reserved(tunnel, str(wanted))
+        port = self._reserved(tunnel, str(wanted)) if wanted else self._claimed(tunnel, claim.port)
         try:
             return self._open(port, factory)
         except CannotListenError:
@@ -166,6 +172,14 @@ class Ports:
             problem = f"The remote address '{self._place.domain}:{port}' is not reserved for your account."
             problem = problem if here else f"The remote address {wanted!r} is not one of this relay."
             raise TunnelRefused(problem, PORT_NOT_RESERVED)
+        return port
+
+    def _claimed(self, tunnel: TunnelRecord, port: int) -> int:
+        if port not in self._place.tcp_ports or self._accounts.owner_of_port(port) not in (
+            None,
+            tunnel.account,
+        ):
+            raise TunnelRefused(f"Port {port} is not yours any more.", PORT_NOT_RESERVED)
         return port
 
     def _listen_anywhere(self, factory: IProtocolFactory) -> IListeningPort:
@@ -197,10 +211,27 @@ class Publication:
     """
 
     def __init__(
-        self, tunnel: TunnelRecord, place: Place, routes: Routes, names: Names, ports: Ports
+        self,
+        tunnel: TunnelRecord,
+        place: Place,
+        routes: Routes,
+        names: Names,
+        ports: Ports,
+        claim: Claim = NO_CLAIM,
     ) -> None:
-        """Publish nothing yet; `undo` gives back whatever was published."""
+        """Publish nothing yet; `undo` gives back whatever was published.
+
+        Args:
+            tunnel: What is published.
+            place: Where the relay is.
+            routes: Where names are taken.
+            names: Chooses the name.
+            ports: Chooses the port.
+            claim: A name or port that the tunnel had before, and gets or stays down (row M8).
+        """
         self.tunnel = tunnel
+        self._claim = claim
+        self._port = 0
         self.urls: list[str] = []
         self._place, self._routes, self._names, self._ports = place, routes, names, ports
         self._hostname = ""
@@ -209,7 +240,7 @@ class Publication:
     def hostname(self) -> str:
         """See `IPublication.hostname`."""
         if not self._hostname:
-            self._hostname = self._names.choose(self.tunnel)
+            self._hostname = self._names.choose(self.tunnel, self._claim)
         return self._hostname
 
     def publish(self, side: str, scheme: str) -> str:
@@ -227,13 +258,18 @@ class Publication:
     def listen(self, factory: IProtocolFactory, scheme: str) -> Deferred[str]:
         """See `IPublication.listen`."""
         try:
-            port = self._ports.listen(self.tunnel, factory, scheme)
+            port = self._ports.listen(self.tunnel, factory, scheme, self._claim)
         except TunnelRefused as refused:
             return fail(refused)
         self._undoing.append(port.stopListening)
-        url = f"{scheme}://{self._place.domain}:{port.getHost().port}"  # type: ignore[attr-defined]
+        self._port = port.getHost().port  # type: ignore[attr-defined]
+        url = f"{scheme}://{self._place.domain}:{self._port}"
         self.urls.append(url)
         return succeed(url)
+
+    def claim(self) -> Claim:
+        """Return what the tunnel has now, for the ticket with which it is claimed back."""
+        return Claim(self._hostname, self._port)
 
     def undo(self) -> Deferred[None]:
         """Give back every name and port; may be called again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from burrow.relay.policy import WhitelistPolicy
 from burrow.relay.publishing import Names, Place, Ports, Publication
 from burrow.relay.routing import Routes, TunnelRecord
 from burrow.relay.sessions import House, Publishing, SessionClaim, Sessions
+from burrow.relay.tickets import Claim, Tickets
 
 WITH_URLS = frozenset(["http", "https", "tls"])  #: kinds whose port stands in URLs
 
@@ -86,6 +88,7 @@ class Relay(Service):
         certificates: Certificates,
         protocols: Mapping[str, ITunnelProtocol],
         admission: Admission,
+        ticket_key: bytes,
     ) -> None:
         """Prepare; nothing listens before the service starts.
 
@@ -98,6 +101,7 @@ class Relay(Service):
             certificates: For the relay's own name and the names that it ends TLS for.
             protocols: The tunnel protocols by name.
             admission: The limits.
+            ticket_key: Signs tickets; see `burrow.relay.tickets`.
         """
         self.ports: list[IListeningPort] = []
         self._entrances, self._admission = entrances, admission
@@ -108,12 +112,13 @@ class Relay(Service):
         routes = Routes()
         names, ports = Names(place, routes, accounts), Ports(place, accounts, reactor)
 
-        def publication(tunnel: TunnelRecord) -> Publication:
-            return Publication(tunnel, place, routes, names, ports)
+        def publication(tunnel: TunnelRecord, claim: Claim) -> Publication:
+            return Publication(tunnel, place, routes, names, ports, claim)
 
         edges = make_edges(protocols, EdgeHost(reactor, self._claims, routes, certificates))
         policy = WhitelistPolicy()
-        publishing = Publishing(protocols, edges, policy, publication, admission.tunnels)
+        tickets = Tickets(ticket_key, time.time)
+        publishing = Publishing(protocols, edges, policy, publication, tickets, admission.tunnels)
         house = House(place.domain, regions, admission.sessions, admission.streams)
         self._sessions = Sessions(reactor, turn_end(reactor), accounts, house, publishing)
         self._claims.add(SessionClaim(self._sessions, certificates, place.domain, reactor))

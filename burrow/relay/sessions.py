@@ -24,6 +24,7 @@ from burrow.net.tls import SESSION_ALPN, TLSFactory
 from burrow.relay.certificates import Certificates
 from burrow.relay.publishing import Publication
 from burrow.relay.routing import TunnelRecord
+from burrow.relay.tickets import Claim, Tickets
 from burrow.session.commands import Bind, Refusal, Unbind
 from burrow.session.handshake import Acceptor, Offer, Welcome
 from burrow.session.link import Link
@@ -43,14 +44,16 @@ class Publishing:
         protocols: The plugins by name.
         edges: Their edges by the same names.
         policy: Asked about every visitor.
-        publication: Makes the publication of a tunnel.
+        publication: Makes the publication of a tunnel, which may claim what it had before.
+        tickets: For such claims.
         tunnels: Tunnels that one session may have.
     """
 
     protocols: Mapping[str, ITunnelProtocol]
     edges: Mapping[str, IEdge]
     policy: IPolicy
-    publication: Callable[[TunnelRecord], Publication]
+    publication: Callable[[TunnelRecord, Claim], Publication]
+    tickets: Tickets
     tunnels: int
 
 
@@ -108,7 +111,8 @@ class ClientSession(CommandLocator):
                 raise TunnelRefused(problem, 324)
             if len(metadata) > METADATA_LIMIT:
                 raise TunnelRefused(f"Metadata is longer than {METADATA_LIMIT} characters.", 100)
-            urls = await self._publish(tunnel, protocol, name, settings)
+            claim = self._publishing.tickets.read(self.account.name, ticket) or Claim()
+            publication = await self._publish(tunnel, protocol, name, settings, claim)
         except TunnelRefused as refused:
             self.log.info(
                 "tunnel {name!r} of {account} is refused: {why}",
@@ -117,16 +121,19 @@ class ClientSession(CommandLocator):
                 why=refused,
             )
             raise Refusal.of(refused) from None
-        return {"urls": urls, "ticket": b""}
+        own = self._publishing.tickets.write(self.account.name, publication.claim())
+        return {"urls": list(publication.urls), "ticket": own}
 
-    async def _publish(self, number: int, protocol: str, name: str, settings: bytes) -> list[str]:
+    async def _publish(
+        self, number: int, protocol: str, name: str, settings: bytes, claim: Claim
+    ) -> Publication:
         plugin = self._publishing.protocols.get(protocol)
         if plugin is None:
             known = ", ".join(self._publishing.protocols)
             raise TunnelRefused(f"Unknown protocol {protocol!r}: this relay has {known}.", 332)
         values = read_settings(plugin, settings)
         record = TunnelRecord(self.account, protocol, name, values, self._publishing.policy)
-        publication = self._publishing.publication(record)
+        publication = self._publishing.publication(record, claim)
         binding = SessionBinding(self.session, number)
         record.attach(binding)
         self._published[number] = (record, binding, publication)  # so that the session's end undoes it
@@ -142,7 +149,7 @@ class ClientSession(CommandLocator):
             raise
         for url in publication.urls:
             self.log.info("tunnel {url} up", url=url)
-        return list(publication.urls)
+        return publication
 
     def _undo(self, published: tuple[TunnelRecord, SessionBinding, Publication]) -> Deferred[None]:
         record, binding, publication = published

@@ -20,6 +20,7 @@ from burrow.relay.certificates import Certificates
 from burrow.relay.config import RelayConfig, load_relay_config
 from burrow.relay.publishing import Place
 from burrow.relay.service import Admission, Entrance, Relay
+from burrow.relay.tickets import load_key
 
 log = Logger()
 
@@ -89,6 +90,7 @@ def make_relay(reactor: Any, config: RelayConfig, discovered: Discovered) -> Rel
         Admission(
             config.hello_timeout, limits.sessions, limits.tunnels, limits.streams, limits.unauthenticated
         ),
+        load_key(config.state / "ticket-key"),
     )
 
 
