@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from burrow.errors import ProtocolError
+from burrow.errors import ProtocolError, SessionLost
 from burrow.wire.boxes import Box
 from burrow.wire.frames import ByeCode
 
 MOST_QUESTIONS = 1_000  #: of one side, not answered yet
+
+
+def read(parse: Callable[..., dict[str, Any]], box: amp.AmpBox, what: str) -> dict[str, Any]:
+    """Return what ``parse`` makes of a box that the peer sent.
+
+    Raises:
+        ProtocolError: A value is missing or cannot be read; it is not quoted, it may be a secret.
+    """
+    try:
+        return parse(box, None)
+    except KeyError as error:
+        raise ProtocolError(f"{what} without {error}") from None
+    except Exception as error:  # AMP's arguments raise whatever their conversion does
+        raise ProtocolError(f"{what} with a value that cannot be read: {type(error).__name__}") from None
 
 
 class Control:
@@ -41,7 +55,9 @@ class Control:
             end: Ends the session.
         """
         self._send, self._end = send, end
-        self._locator = locator
+        # AMP tells nobody otherwise what a command's arguments are.
+        dispatch = locator._commandDispatch  # type: ignore[attr-defined]
+        self._commands: dict[bytes, tuple[type[amp.Command], object]] = dispatch
         self._dispatcher = amp.BoxDispatcher(locator)
         self._dispatcher.startReceivingBoxes(self)
         self._asked = 0  # questions of the peer that have no answer yet
@@ -50,29 +66,49 @@ class Control:
     def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
         """Ask the peer; fails with what the command declares, or `SessionLost`."""
         answer: Deferred[dict[str, Any]] = self._dispatcher.callRemote(command, **arguments)
-        return answer
+        return answer.addErrback(self._not_answered, command)
 
     def received(self, pairs: Box) -> None:
         """Take a box with a command or an answer.
 
         Raises:
-            ProtocolError: An unknown command, an answer to nothing, or too many questions.
+            ProtocolError: An unknown command, values that cannot be read, an answer to nothing, or
+                too many questions.
         """
         box = amp.AmpBox(pairs)
-        if amp.ASK in box or amp.COMMAND in box:
+        kind = next(iter(pairs))
+        if kind in (amp.ANSWER, amp.ERROR):
+            self._check_answer(box, kind)
+        else:
             self._check_question(box)
-        elif (tag := box.get(amp.ANSWER, box.get(amp.ERROR))) not in self._dispatcher._outstandingRequests:
-            raise ProtocolError(f"an answer to {tag!r}, which was never asked")
         self._dispatcher.ampBoxReceived(box)
+
+    def _check_answer(self, box: amp.AmpBox, kind: bytes) -> None:
+        if box[kind] not in self._dispatcher._outstandingRequests:
+            raise ProtocolError(f"an answer to {box[kind][:32]!r}, which was never asked")
+        if kind == amp.ERROR and not {amp.ERROR_CODE, amp.ERROR_DESCRIPTION} <= box.keys():
+            raise ProtocolError("an error without code and description")
 
     def _check_question(self, box: amp.AmpBox) -> None:
         name = box.get(amp.COMMAND, b"")
-        if self._locator.locateResponder(name) is None:
-            raise ProtocolError(f"unknown command {name!r}")
-        if amp.ASK in box:
-            self._asked += 1
+        command = self._commands[name][0] if name in self._commands else None
+        if command is None or amp.ERROR in box:
+            raise ProtocolError(f"unknown command {name[:64]!r}")
+        if amp.ASK not in box and command.requiresAnswer:
+            raise ProtocolError(f"command {name!r} without a number for its answer")
+        read(command.parseArguments, box, f"command {name!r}")
+        self._asked += amp.ASK in box
         if self._asked > MOST_QUESTIONS:
             raise ProtocolError(f"{self._asked} questions at once", ByeCode.LIMIT)
+
+    def _not_answered(self, failure: Failure, command: type[amp.Command]) -> Failure:
+        """Pass on what may happen to a question; end the session for an answer that breaks the rules."""
+        if not failure.check(*command.errors, CancelledError, SessionLost):
+            name = command.commandName
+            self.log.warn("the answer to {name!r} cannot be read: {error!r}", name=name, error=failure.value)
+            self._end(ByeCode.PROTOCOL, f"the answer to {name!r} cannot be read")
+            return Failure(SessionLost(f"the answer to {name!r} cannot be read"))
+        return failure
 
     def lost(self, reason: Exception) -> None:
         """Fail every question that waits for its answer."""
@@ -82,7 +118,7 @@ class Control:
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Queue a box; `twisted.protocols.amp.IBoxSender`."""
-        if amp.ASK not in box:
+        if amp.ANSWER in box or amp.ERROR in box:
             self._asked -= 1
         self._send(box.serialize())
 

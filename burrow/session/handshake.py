@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from twisted.protocols import amp
 
 from burrow.errors import ProtocolError, SessionRefused
 from burrow.session.commands import Hello, Refusal
+from burrow.session.control import read
 from burrow.session.credit import LARGEST_WINDOW
 from burrow.session.link import Link
 from burrow.session.mux import DEFAULT_PROMISES, Promises
@@ -116,9 +118,9 @@ class Dialler:
             self._fail(Refusal(description).session_refused())
             link.abort()
         elif box.get(amp.ANSWER) == b"1":
-            self._welcomed(link, _parse(Hello.parseResponse, box))
+            self._welcomed(link, read(Hello.parseResponse, box, "an answer to Hello"))
         else:
-            raise ProtocolError(f"a box {sorted(pairs)!r} where the answer to Hello was due")
+            raise ProtocolError(f"a box of kind {_kind(pairs)} where the answer to Hello was due")
 
     def lost(self, reason: Exception) -> None:
         """Tell that there will be no answer."""
@@ -129,16 +131,20 @@ class Dialler:
             self.established.errback(reason)
 
     def _welcomed(self, link: Link, answer: dict[str, Any]) -> None:
-        welcome = Welcome(
-            *(answer[key] for key in ("account", "agent", "domain", "region", "grace", "streams"))
-        )
+        names = ("account", "agent", "domain", "region", "grace")
+        welcome = Welcome(**{name: answer[name] for name in names}, promises=_promises(answer))
+        retained = _retained(answer)
+        if len(answer["session"]) != 16 or len(answer["secret"]) != 32 or not 0 <= welcome.grace < inf:
+            raise ProtocolError("an answer to Hello with a session, secret or grace of another shape")
+        if retained > self._offer.retained:
+            raise ProtocolError(f"{retained} bytes retained in answer to an offer of {self._offer.retained}")
         session = Session(
             True,
             Identity(answer["session"], welcome.account, welcome.agent),
             self._clock,
             self._turn_end,
             self._locator,
-            _retained(answer),
+            retained,
         )
         session.attach(link, self._offer.promises, welcome.promises)
         self.established.callback((session, welcome))
@@ -184,8 +190,8 @@ class Acceptor:
         """Take the Hello, and nothing after it until it is answered."""
         box = amp.AmpBox(pairs)
         if self._admitting is not None or box.get(amp.COMMAND) != Hello.commandName or amp.ASK not in box:
-            raise ProtocolError(f"a box {sorted(pairs)!r} where only one Hello may come")
-        arguments = _parse(Hello.parseArguments, box)
+            raise ProtocolError(f"a box of kind {_kind(pairs)} where only one Hello may come")
+        arguments = read(Hello.parseArguments, box, "a Hello")
         names = ("agent", "instance", "method", "token", "region")
         promises, retained = _promises(arguments), _retained(arguments)
         offer = Offer(**{name: arguments[name] for name in names}, promises=promises, retained=retained)
@@ -205,6 +211,8 @@ class Acceptor:
             welcome, locator = await self._admit(offer, link)
         except SessionRefused as error:
             self._refuse(link, tag, error)
+            return
+        if link.dead:  # it went while somebody was asked who would not be interrupted
             return
         identity = Identity(secrets.token_bytes(16), welcome.account, offer.agent)
         session = Session(False, identity, self._clock, self._turn_end, locator, offer.retained)
@@ -240,11 +248,8 @@ class Acceptor:
             link.close(ByeCode.FAILED, "the relay has an error of its own")
 
 
-def _parse(parse: Callable[..., dict[str, Any]], box: amp.AmpBox) -> dict[str, Any]:
-    try:
-        return parse(box, None)
-    except Exception as error:  # AMP's arguments raise whatever their conversion does
-        raise ProtocolError(f"a Hello with a value that cannot be read: {error!r}") from None
+def _kind(pairs: Box) -> str:
+    return repr(next(iter(pairs))[:32])
 
 
 def _promises(values: dict[str, Any]) -> Promises:
