@@ -72,17 +72,22 @@ class _Burrow(TLSMemoryBIOProtocol):
         self.loseConnection()
 
     def _write(self, data: bytes) -> None:
-        """Encrypt all of one write before any of it is sent."""
-        self._gathering = True
+        """Encrypt all of one write, then send it: one call of the socket instead of one a record."""
+        if self._lostTLSConnection:
+            return
+        encrypt, sent = self._tlsConnection.send, 0
+        view = memoryview(data)
         try:
-            super()._write(data)
-        finally:
-            self._gathering = False
+            while sent < len(view):
+                sent += encrypt(view[sent : sent + RECORD])
+        except SSL.WantReadError:
+            self._bufferedWrite(data[sent:])
+        except SSL.Error:
+            self._tlsShutdownFinished(Failure())
         self._drain(min(CHUNK, len(data) + len(data) // 256 + SMALL))
 
     def _flushSendBIO(self) -> None:
-        if not self._gathering:
-            self._drain(SMALL)
+        self._drain(SMALL)
 
     def _drain(self, size: int) -> None:
         """Send what is encrypted, ``size`` bytes at once: a little more than is thought to be there."""
@@ -94,6 +99,26 @@ class _Burrow(TLSMemoryBIOProtocol):
                     return
         except SSL.WantReadError:
             return  # there was nothing
+
+    def _flushReceiveBIO(self) -> None:
+        """Decrypt all that one read of the socket brought, then deliver it in one piece."""
+        received, ended = [], None
+        decrypt = self._tlsConnection.recv
+        try:
+            while not self._lostTLSConnection:
+                received.append(decrypt(RECORD))
+        except SSL.WantReadError:
+            pass
+        except SSL.Error:  # an end in good order is one of them
+            ended = Failure()
+        if received and not self._aborted:
+            self.wrappedProtocol.dataReceived(received[0] if len(received) == 1 else b"".join(received))
+        if ended is not None and not self._lostTLSConnection:
+            if ended.check(SSL.ZeroReturnError):
+                self._shutdownTLS()
+                ended = None
+            self._tlsShutdownFinished(ended)
+        self._flushSendBIO()
 
 
 class BurrowTLSTransport(_Burrow, BufferingTLSTransport):
