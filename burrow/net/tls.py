@@ -41,6 +41,7 @@ ServerKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Priv
 #: Bytes taken from TLS to the socket at once; under 128 KiB, see `burrow.net.sockets`.
 CHUNK = 122_880
 RECORD = 16_384  #: bytes of plain text that one record carries at most
+SMALL = 4_096  #: bytes taken first when little is expected: a handshake message, an alert
 
 #: What the transports use of Twisted beyond its public interfaces.
 INTERNALS = (
