@@ -21,8 +21,9 @@ from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-#: Bytes asked for in one read. From 128 KiB up, the C library maps and unmaps every buffer.
-READ_SIZE = 122_880
+#: Bytes asked for in one read. From 128 KiB up, the C library maps and unmaps every buffer; and what
+#: one read brings should fill the Segments that carry it on, boxes and all, without a small one more.
+READ_SIZE = 122_800
 
 #: Bytes not sent yet at which the kernel takes no more of one connection. It bounds what a slow
 #: reader can hold in the kernel, and makes a full queue known early.

@@ -9,7 +9,7 @@ Who is trusted is the subject of `burrow.net.trust`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,9 @@ LEAST_TLS = SSL.TLS1_2_VERSION  #: the least that anything else speaks
 #: Keys that a server can sign with.
 ServerKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 
-#: Bytes taken from TLS to the socket at once; under 128 KiB, see `burrow.net.sockets`.
-CHUNK = 122_880
+#: Bytes taken from TLS to the socket at once: a session's batch, encrypted, and still under 128 KiB
+#: (see `burrow.net.sockets`).
+CHUNK = 126_976
 RECORD = 16_384  #: bytes of plain text that one record carries at most
 SMALL = 4_096  #: bytes taken first when little is expected: a handshake message, an alert
 
@@ -74,6 +75,10 @@ class _Burrow(TLSMemoryBIOProtocol):
 
     def _write(self, data: bytes) -> None:
         """Encrypt all of one write, then send it: one call of the socket instead of one a record."""
+        self._encrypt(data)
+        self._drain(min(CHUNK, len(data) + len(data) // 256 + SMALL))
+
+    def _encrypt(self, data: bytes) -> None:
         if self._lostTLSConnection:
             return
         encrypt, sent = self._tlsConnection.send, 0
@@ -85,7 +90,6 @@ class _Burrow(TLSMemoryBIOProtocol):
             self._bufferedWrite(data[sent:])
         except SSL.Error:
             self._tlsShutdownFinished(Failure())
-        self._drain(min(CHUNK, len(data) + len(data) // 256 + SMALL))
 
     def _flushSendBIO(self) -> None:
         self._drain(SMALL)
@@ -128,6 +132,18 @@ class BurrowTLSTransport(_Burrow, BufferingTLSTransport):
 
 class DirectTLSTransport(_Burrow):
     """TLS that sends every write at once, for who gathers writes by himself (a session's link)."""
+
+    def writeSequence(self, sequence: Iterable[bytes]) -> None:
+        """Encrypt the pieces one by one, without joining them, and send them together."""
+        size = 0
+        for piece in sequence:
+            if self._appSendBuffer or self.disconnecting or not self._handshakeDone:
+                self.write(piece)
+            else:
+                self._encrypt(piece)
+                size += len(piece)
+        if size:
+            self._drain(min(CHUNK, size + size // 256 + SMALL))
 
 
 class TLSFactory(TLSMemoryBIOFactory):

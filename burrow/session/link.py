@@ -175,10 +175,10 @@ class Link(Protocol):
         self._set_timer(CHECK, self._check)
         self._ping()
 
-    def write(self, box: bytes) -> None:
-        """Write a whole link box."""
+    def write(self, *boxes: bytes) -> None:
+        """Write whole link boxes."""
         if not self.dead:
-            self.transport.write(box)  # type: ignore[union-attr]
+            self.transport.writeSequence(boxes)  # type: ignore[union-attr]
 
     def close(self, code: int, text: str) -> None:
         """Say Bye and close behind it."""

@@ -27,6 +27,7 @@ from burrow.wire import frames
 from burrow.wire.boxes import END, Buffer
 from burrow.wire.frames import ByeCode
 
+BATCH = 2 * frames.SEGMENT_PAYLOAD  #: bytes of Segments that are written together
 ACK_DELAY = 0.05  #: seconds that a received byte may wait for its acknowledgement
 
 TurnEnd = Callable[[Callable[[], None]], None]
@@ -219,36 +220,49 @@ class Session:
         """Do what a turn left to be done: put-off calls, Segments, an acknowledgement."""
         self._awake = False
         self.mux.do_later()
-        while self._can_write() and self.mux.waiting:
-            parts = self.mux.take(min(self._retained.room, frames.SEGMENT_PAYLOAD))
-            if not parts:
-                break
-            self._send(parts)
+        while self._can_write() and self.mux.waiting and self._send_batch():
+            pass
         if self._link is not None and self.mux.unsent > MOST_UNSENT:
             self._link.fail(ProtocolError(f"{self.mux.unsent} bytes wait for it to read", ByeCode.LIMIT))
         if self._received - self._acked >= self._ack_interval and self._can_write():
-            self._send([])
+            self._acknowledge()
         self.mux.do_later()
 
     def _can_write(self) -> bool:
         return self._link is not None and self._link.writable
 
-    def _send(self, parts: list[bytes | memoryview]) -> None:
-        """Write one Segment; without parts, a bare acknowledgement."""
+    def _send_batch(self) -> bool:
+        """Write up to `BATCH` bytes of Segments in one go; return whether there was anything."""
+        boxes, size = [], 0
+        while size < BATCH:
+            parts = self.mux.take(min(self._retained.room, frames.SEGMENT_PAYLOAD))
+            if not parts:
+                break
+            boxes.append(self._segment_of(parts))
+            size += len(boxes[-1])
+        if boxes and self._link is not None:
+            self._link.write(*boxes)
+        return bool(boxes)
+
+    def _segment_of(self, parts: list[bytes | memoryview]) -> bytes:
+        """Number ``parts`` and return them as a Segment; without any, a bare acknowledgement."""
         length = sum(map(len, parts))
         head = frames.SEGMENT.head(self._received, self._retained.sent, length)
         box = b"".join((head, *parts, END))
         if length:
             self._retained.append(box, length, self._clock.seconds())
         self._acked = self._received
+        return box
+
+    def _acknowledge(self) -> None:
         if self._link is not None:
-            self._link.write(box)
+            self._link.write(self._segment_of([]))
 
     def _ack_late(self) -> None:
         self._ack_timer = None
         if self._received > self._acked:
             if self._can_write():
-                self._send([])
+                self._acknowledge()
             else:
                 self._ack_timer = self._clock.callLater(ACK_DELAY, self._ack_late)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from twisted.internet.address import IPv4Address
@@ -91,6 +91,9 @@ class Transport:
                 self.paused = True
                 self.producer.pauseProducing()
 
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
+        self.write(b"".join(pieces))
+
     def loseConnection(self) -> None:
         self.closing = True
 
@@ -106,9 +109,8 @@ class Transport:
                 self.producer.resumeProducing()
         if self.protocol is not None and (data := self.incoming.get(now)):
             self.protocol.dataReceived(data)
-        if self.peer is not None and self.peer.closing and not self.incoming.pieces:
-            self.lose(ConnectionDone())
-        elif self.closing and not self.outgoing.pieces:
+        peer_closed = self.peer is not None and self.peer.closing and not self.incoming.pieces
+        if peer_closed or (self.closing and not self.outgoing.pieces):
             self.lose(ConnectionDone())
 
     def lose(self, reason: Exception) -> None:
@@ -254,7 +256,7 @@ class Simulation:
 
     def _established(self, session: Session) -> None:
         self.sessions.append(session)
-        session.mux.listen(7, Factory.forProtocol(lambda: self.waiting.popleft()))
+        session.mux.listen(7, Factory.forProtocol(self.waiting.popleft))
 
     def _accepted(self, session: Session) -> None:
         self.sessions.append(session)
