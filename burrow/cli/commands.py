@@ -10,7 +10,7 @@ from burrow.errors import ConfigError
 from burrow.interfaces.protocol import ITunnelProtocol
 from burrow.settings import BOOLEAN, TEXT, Kind, Schema, Setting
 
-ADDR = Positional("addr", "the local service: a port, HOST:PORT or a URL")
+ADDR = Positional("addr", "the address of the local service: a port, HOST:PORT or a URL")
 
 
 def commands(protocols: Mapping[str, ITunnelProtocol], common: Schema) -> list[Command]:
@@ -36,9 +36,14 @@ def _protocol(protocol: ITunnelProtocol, common: Schema) -> Command:
         protocol.summary,
         protocol.settings + common,
         (ADDR,),
-        f"{protocol.summary}. Without -server-addr an embedded relay on this machine serves it.",
+        f"{sentence(protocol.summary)} Without -server-addr an embedded relay on this machine serves it.",
         tuple(examples),
     )
+
+
+def sentence(text: str) -> str:
+    """Return a summary as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _check_start(values: Mapping[str, Any]) -> None:

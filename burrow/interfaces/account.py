@@ -23,6 +23,7 @@ class Account:
         whitelist: Networks that visitors may come from; empty allows all (row I2).
         limits: Named limits that differ from the relay's.
         any_name: May bind any hostname without a reservation (the embedded relay).
+        random_only: Gets random names and ports, and no others (clients without a token, row I1).
     """
 
     name: str
@@ -31,6 +32,7 @@ class Account:
     whitelist: tuple[IPv4Network | IPv6Network, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     any_name: bool = False
+    random_only: bool = False
 
 
 class IAccounts(Interface):

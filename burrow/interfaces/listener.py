@@ -34,8 +34,8 @@ class IListenerClaim(Interface):
 
     kind: str = Attribute(
         "``session``, ``https``, ``tls``, ``http`` or a plugin's name: a listener serves the kinds that "
-        "its configuration lists. TLS newcomers are offered to ``tls``, ``session``, ``https``, others to "
-        "``http``, each then to plugins' own kinds, in that order."
+        "its configuration lists. TLS newcomers are offered to ``tls``, ``session``, ``https``, then to "
+        "plugins' own kinds; others to plugins' own kinds, then to ``http``, which takes all that is left."
     )
     tls: bool = Attribute("Whether it wants newcomers that open with a ClientHello, or the others.")
 

@@ -34,8 +34,15 @@ HELD_LIMIT = 33_554_432  #: bytes of all newcomers of one listener
 WAITING_LIMIT = 4096  #: newcomers of one listener
 SOURCE_LIMIT = 256  #: newcomers of one source; loopback is only bound by the listener's limit
 
-TLS_KINDS = ("tls", "session", "https")  #: who is asked first about TLS newcomers
-PLAIN_KINDS = ("http",)  #: who is asked first about others
+ORDER = ("tls", "session", "https")  #: who is asked first; plugins' own kinds come behind
+LAST = "http"  #: takes every newcomer without TLS, so it is asked when nobody else wants one
+
+
+def _place(claim: IListenerClaim) -> int:
+    """Return where a claim stands in the order in which claims are asked."""
+    if claim.kind == LAST:
+        return len(ORDER) + 1
+    return ORDER.index(claim.kind) if claim.kind in ORDER else len(ORDER)
 
 
 class Claims:
@@ -47,10 +54,9 @@ class Claims:
 
     def add(self, claim: IListenerClaim) -> None:
         """Ask ``claim`` too from now on, behind those of its kind that are there."""
-        order = TLS_KINDS if claim.tls else PLAIN_KINDS
         claims = self._claims[bool(claim.tls)]
         claims.append(claim)
-        claims.sort(key=lambda one: order.index(one.kind) if one.kind in order else len(order))
+        claims.sort(key=_place)
 
     def find(self, arrival: Arrival, kinds: Collection[str]) -> IProtocolFactory | None:
         """Return the factory of the first claim of ``kinds`` that takes ``arrival``."""

@@ -31,6 +31,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "tls": 443}  #: left out of URLs
 PORT_NOT_RESERVED = 307
 WILDCARD_NOT_RESERVED = 318
 NAME_NOT_RESERVED = 319
+NAME_NOT_ALLOWED = 313
 RESERVED_BY_ANOTHER = 320
 WILDCARD_NOT_VALID = 321
 HOSTNAME_NOT_VALID = 326
@@ -80,6 +81,8 @@ class Names:
             TunnelRefused: Not valid, reserved by another account, or not allowed.
         """
         hostname, subdomain = tunnel.settings.get("hostname"), tunnel.settings.get("subdomain")
+        if tunnel.owner.random_only and (hostname or subdomain):
+            raise TunnelRefused("A client without an authtoken gets a random name only.", NAME_NOT_ALLOWED)
         if hostname:
             return self._custom(tunnel, valid_name(str(hostname), str(hostname), HOSTNAME_NOT_VALID))
         if subdomain:

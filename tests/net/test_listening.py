@@ -122,7 +122,7 @@ class ClaimTests(ListenerCase):
         self.assertEqual(tls.asked, [])
 
     def test_order(self) -> None:
-        """TLS goes to tls, session, https, then to plugins' kinds as they were added."""
+        """TLS goes to tls, session, https, then to plugins; the rest to plugins, then to http."""
         asked: list[str] = []
 
         def add(kind: str, tls: bool, name: str) -> None:
@@ -140,10 +140,10 @@ class ClaimTests(ListenerCase):
         self.come(hello())
         self.assertEqual(asked, ["t1", "t2", "s", "h", "e1", "e2"])
         asked.clear()
-        for kind in ("echo", "http"):
+        for kind in ("http", "echo"):
             add(kind, False, kind)
         self.come(b"x")
-        self.assertEqual(asked, ["http", "echo"])
+        self.assertEqual(asked, ["echo", "http"])
 
     def test_only_the_listeners_kinds(self) -> None:
         """A claim of a kind that the listener does not serve is not asked."""

@@ -21,8 +21,9 @@ from burrow.interfaces.protocol import IPublication
 from burrow.names import covers
 from burrow.relay import publishing
 from burrow.relay.policy import WhitelistPolicy
-from burrow.relay.publishing import Names, Place, Ports, Publication
+from burrow.relay.publishing import NO_CLAIM, TAKEN, Names, Place, Ports, Publication
 from burrow.relay.routing import Route, Routes, TunnelRecord
+from burrow.relay.tickets import Claim
 
 TEAM = Account("team", domains=("dev.example.com", "*.team.example", "api.relay.test"), addresses=(25_000,))
 OTHER = Account("other", domains=("other.example", "*.other.test", "mine.relay.test"), addresses=(25_001,))
@@ -70,15 +71,15 @@ class Base(SynchronousTestCase):
         self.routes, self.reactor = Routes(), BusyReactor()
 
     def publication(
-        self, account: Account = TEAM, place: Place | None = None, **settings: Any
+        self, account: Account = TEAM, place: Place | None = None, claim: Claim = NO_CLAIM, **settings: Any
     ) -> Publication:
-        """Begin to publish a tunnel."""
+        """Begin to publish a tunnel, perhaps with a ticket's claim."""
         place = place or self.place
         accounts: Any = Register()
         tunnel = TunnelRecord(account, "http", "demo", settings, WhitelistPolicy())
         names = Names(place, self.routes, accounts)
         ports = Ports(place, accounts, self.reactor)  # type: ignore[arg-type]
-        return Publication(tunnel, place, self.routes, names, ports)
+        return Publication(tunnel, place, self.routes, names, ports, claim)
 
     def refusal(self, account: Account = TEAM, **settings: Any) -> tuple[int, str]:
         """Return code and message for a name that is refused."""
@@ -101,6 +102,30 @@ class NameTests(Base):
         self.assertRegex(name, r"\A[0-9a-f]{12}\.relay\.test\Z")
         self.assertEqual(publication.hostname(), name)
         self.assertNotEqual(self.publication().hostname(), name)
+
+    def test_claimed(self) -> None:
+        """A tunnel that had a random name gets that one back (row M8)."""
+        publication = self.publication(claim=Claim("4be01d77.relay.test"))
+        self.assertEqual(publication.publish("plain", "http"), "http://4be01d77.relay.test")
+        self.assertEqual(publication.claim(), Claim("4be01d77.relay.test"))
+
+    def test_claimed_and_taken(self) -> None:
+        """A name that somebody else has meanwhile is refused, not replaced by a random one (row M8)."""
+        self.publication(OTHER, subdomain="4be01d77").publish("plain", "http")
+        claiming = self.publication(claim=Claim("4be01d77.relay.test"))
+        self.assertEqual(self.assertRaises(TunnelRefused, claiming.publish, "plain", "http").code, TAKEN)
+
+    def test_a_wish_beats_a_claim(self) -> None:
+        """A name that the settings ask for counts, whatever the tunnel had before."""
+        publication = self.publication(claim=Claim("4be01d77.relay.test"), subdomain="shop")
+        self.assertEqual(publication.hostname(), "shop.relay.test")
+
+    def test_random_only(self) -> None:
+        """A client without a token gets a random name and no other (row I1)."""
+        anonymous = Account("anonymous", random_only=True)
+        self.assertEqual(self.refusal(anonymous, subdomain="shop")[0], 313)
+        self.assertEqual(self.refusal(anonymous, hostname="shop.example")[0], 313)
+        self.assertRegex(self.publication(anonymous).hostname(), r"\A[0-9a-f]{12}\.relay\.test\Z")
 
     def test_random_is_free(self) -> None:
         """A random name that is taken is not given again."""
@@ -276,6 +301,22 @@ class PortTests(Base):
         failure = self.failureResultOf(self.listen(remote_addr="25000"), TunnelRefused)
         self.assertEqual(failure.value.code, 334)
         self.assertIn("'tcp://relay.test:25000' is already bound", str(failure.value))
+
+    def test_claimed(self) -> None:
+        """A tunnel that had a random port gets that one back, or is refused (row M8)."""
+        claim = Claim(port=20_002)
+        publication = self.publication(claim=claim)
+        listening = publication.listen(Factory(), "tcp")
+        self.assertEqual(self.successResultOf(listening), "tcp://relay.test:20002")
+        self.assertEqual(publication.claim(), claim)
+        taken = self.publication(claim=claim).listen(Factory(), "tcp")
+        self.assertEqual(self.failureResultOf(taken, TunnelRefused).value.code, TAKEN)
+
+    def test_claim_out_of_range(self) -> None:
+        """A port that the relay does not give out any more cannot be claimed."""
+        for port in (443, 25_001):
+            listening = self.publication(claim=Claim(port=port)).listen(Factory(), "tcp")
+            self.assertEqual(self.failureResultOf(listening, TunnelRefused).value.code, 307)
 
     def test_interface(self) -> None:
         """Ports listen at the interface that the relay was given."""

@@ -23,7 +23,7 @@ class FileAccounts:
     def __init__(self, entries: Mapping[str, AccountEntry], anonymous: bool = False) -> None:
         """Keep accounts by name; ``anonymous`` admits clients that have no token."""
         self._entries = tuple(entries.values())
-        self._anonymous = Account(ANONYMOUS) if anonymous else None
+        self._anonymous = Account(ANONYMOUS, random_only=True) if anonymous else None
         accounts = [entry.account for entry in self._entries]
         self._names = {name: account.name for account in accounts for name in account.domains}
         self._ports = {port: account.name for account in accounts for port in account.addresses}

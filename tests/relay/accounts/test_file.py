@@ -59,7 +59,9 @@ class AuthenticateTests(SynchronousTestCase):
         """Without a token there is an account only where the operator allows it."""
         self.assertEqual(self.refused(FileAccounts(ENTRIES), "")[0], 105)
         accounts = FileAccounts(ENTRIES, anonymous=True)
-        self.assertEqual(self.successResultOf(accounts.authenticate("")), Account("anonymous"))
+        self.assertEqual(
+            self.successResultOf(accounts.authenticate("")), Account("anonymous", random_only=True)
+        )
         self.assertEqual(self.refused(accounts, "unknown")[0], 107)
 
 
