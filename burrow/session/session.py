@@ -166,6 +166,8 @@ class Session:
         if ack != self._retained.acked:
             self._retained.acknowledge(ack)
             self._heeded = self._clock.seconds()
+            if self.mux.waiting:  # perhaps for room among what is retained
+                self.wake()
         if offset != self._received:
             raise ProtocolError(f"offset {offset} where {self._received} follows")
 
