@@ -96,9 +96,11 @@ class _Burrow(TLSMemoryBIOProtocol):
 
     def _drain(self, size: int) -> None:
         """Send what is encrypted, ``size`` bytes at once: a little more than is thought to be there."""
+        if (encrypted := self._tlsConnection) is None:
+            return  # the connection is lost
         try:
             while True:
-                taken = self._tlsConnection.bio_read(size)
+                taken = encrypted.bio_read(size)
                 self.transport.write(taken)
                 if len(taken) < size:
                     return

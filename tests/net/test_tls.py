@@ -107,6 +107,32 @@ class BytesTests(TLSCase):
         self.assertTrue(all(size < 131_072 for size in sent))
         self.until(lambda: len(peer.received) == 1_100_000, "not all arrived")
 
+    def test_sequence_is_one_send(self) -> None:
+        """Pieces written together leave together and in order, in the handshake and after it."""
+        client, peer = self.start(ours(), theirs(), buffering=False)
+        client.transport.writeSequence([b"ear", b"ly "])
+        self.until(lambda: client.secured and peer.secured, "no handshake")
+        sent: list[int] = []
+        lower = client.transport.transport
+        send = lower.write
+        lower.write = lambda data: (sent.append(len(data)), send(data))
+        client.transport.writeSequence([b"a" * 20_000, b"", b"b" * 30_000, b"c"])
+        self.assertEqual(len(sent), 1)
+        self.until(lambda: len(peer.received) == 50_007, "not all arrived")
+        self.assertEqual(bytes(peer.received), b"early " + b"a" * 20_000 + b"b" * 30_000 + b"c")
+
+    def test_one_read_is_one_delivery(self) -> None:
+        """What one read of the socket brings is delivered in one piece, and before the end."""
+        client, peer = self.secure(ours(), theirs(), buffering=False)
+        pieces: list[int] = []
+        peer.on_data = lambda data: pieces.append(len(data))
+        client.transport.write(bytes(60_000))
+        client.transport.loseConnection()
+        self.until(lambda: peer.lost, "no end")
+        self.assertEqual(sum(pieces), 60_000)
+        self.assertLess(len(pieces), 4)
+        self.assertTrue(peer.lost.check(ConnectionDone))
+
     def test_small_writes_are_gathered(self) -> None:
         """The buffering transport sends small writes of one turn together, the other one at once."""
         for buffering, kind in ((True, BurrowTLSTransport), (False, DirectTLSTransport)):
@@ -174,6 +200,18 @@ class EndTests(TLSCase):
             left.transport.write(b"late")
             self.until(lambda left=left: left.lost, "not lost")
             self.assertEqual(sent, [])
+
+    def test_write_when_all_is_over(self) -> None:
+        """What is written after the connection is lost is dropped, as on any transport."""
+        for buffering in (True, False):
+            left, right = self.secure(ours(), theirs(), buffering)
+            transport = left.transport
+            right.transport.loseConnection()
+            self.until(lambda left=left: left.lost, "not lost")
+            transport.write(b"late")
+            transport.writeSequence([b"late", b"r"])
+            transport.loseConnection()
+            transport.abortConnection()
 
     def test_abort_in_the_handshake(self) -> None:
         """A connection can be aborted before the handshake is done."""
