@@ -66,7 +66,11 @@ class Control:
     def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
         """Ask the peer; fails with what the command declares, or `SessionLost`."""
         answer: Deferred[dict[str, Any]] = self._dispatcher.callRemote(command, **arguments)
-        return answer.addErrback(self._not_answered, command)
+        # One of its own: AMP ends the session over a failure that nobody has taken by the time it comes.
+        asked: Deferred[dict[str, Any]] = Deferred(lambda _: answer.cancel())
+        answer.addErrback(self._not_answered, command)
+        answer.addCallbacks(asked.callback, asked.errback)
+        return asked
 
     def received(self, pairs: Box) -> None:
         """Take a box with a command or an answer.
