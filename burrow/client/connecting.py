@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLClientConnectionCreator,
@@ -27,32 +27,44 @@ from twisted.protocols.amp import CommandLocator
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.errors import SessionRefused
+from burrow.errors import SessionLost, SessionRefused
 from burrow.names import is_localhost
 from burrow.net.tls import TLSClientEndpoint
 from burrow.net.trust import describe
 from burrow.net.turn import turn_end
 from burrow.session.handshake import Dialler, Offer, Welcome
+from burrow.session.link import Link
 from burrow.session.session import Session
 
 ATTEMPT = 30.0  #: seconds that one attempt may take, from the name to the session
 FIRST_DELAY = 0.5  #: seconds before the second attempt, on average
 LONGEST_DELAY = 10.0  #: seconds between two attempts at most
+LEAST_DELAY = 0.1  #: seconds between two attempts at least
+GROWTH = 1.7  #: how much longer the bound is after one more failure
+FULL_GROWN = 30  #: failures after which the bound grows no more; powers of large numbers overflow
 
 
 def retry_delay(failures: int) -> float:
     """Return how long to wait after so many failures: full jitter under a growing bound."""
-    bound = min(LONGEST_DELAY, 2 * FIRST_DELAY * 1.7 ** (failures - 1))
-    return random.uniform(0.1, bound)  # noqa: S311 - spreads load, guards nothing
+    steps = min(max(failures, 1), FULL_GROWN) - 1
+    bound = min(LONGEST_DELAY, 2 * FIRST_DELAY * GROWTH**steps)
+    return random.uniform(LEAST_DELAY, bound)  # noqa: S311 - spreads load, guards nothing
 
 
 @implementer(ITransport)
 class SessionTransport:
-    """A session in the place of a connection's transport."""
+    """A session in the place of a connection's transport.
 
-    def __init__(self, session: Session, welcome: Welcome, peer: IAddress) -> None:
-        """Stand for ``session``, which leads to ``peer``."""
-        self.session, self.welcome, self._peer = session, welcome, peer
+    Attributes:
+        session: The session.
+        welcome: What the relay said when it began.
+        link: What carries it.
+    """
+
+    def __init__(self, session: Session, welcome: Welcome, link: Link) -> None:
+        """Stand for ``session``, which ``link`` carries."""
+        self.session, self.welcome, self.link = session, welcome, link
+        self._peer = link.peer
 
     def loseConnection(self) -> None:
         """Close the session cleanly."""
@@ -80,7 +92,7 @@ class RelayEndpoint:
     """Where sessions come from.
 
     Attributes:
-        dialling: Whether an attempt is under way.
+        dialling_since: When the attempt that is under way began, on the reactor's clock, or ``None``.
         refused: Called with the error when the relay declines a session.
     """
 
@@ -93,6 +105,7 @@ class RelayEndpoint:
         port: int,
         tls: IOpenSSLClientConnectionCreator,
         offer: Offer,
+        address: str = "",
     ) -> None:
         """Lead to a relay.
 
@@ -102,13 +115,14 @@ class RelayEndpoint:
             port: Where it takes sessions.
             tls: Verifies the relay; see `burrow.net.tls`.
             offer: What is said in every Hello.
+            address: Where ``host`` is, if that is known: a numeric address.
         """
         self._reactor, self._offer, self._tls = reactor, offer, tls
         self._name = f"{host}:{port}"
-        address = "127.0.0.1" if is_localhost(host) else host
+        address = address or ("127.0.0.1" if is_localhost(host) else host)
         self._endpoint = HostnameEndpoint(reactor, address, port, timeout=ATTEMPT)
         self._turn_end = turn_end(reactor)
-        self.dialling = False
+        self.dialling_since: float | None = None
         self.refused: Callable[[SessionRefused], None] = lambda error: None
 
     def __repr__(self) -> str:
@@ -123,33 +137,41 @@ class RelayEndpoint:
             ConnectError: It cannot be reached or verified; logged here, in one line.
         """
         attempt = Deferred.fromCoroutine(self._connect(factory))
-        return attempt.addTimeout(ATTEMPT, self._reactor)
+        return attempt.addTimeout(ATTEMPT, self._reactor).addErrback(self._failed)
 
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        self.dialling = True
-        try:
-            session, welcome, peer = await self._dial()
-        except SessionRefused as error:
+    def _failed(self, failure: Failure) -> Failure:
+        """Tell why there is no session, unless it is because nobody wants it any more."""
+        error = failure.value
+        if isinstance(error, SessionRefused):
             self.log.error("{relay} refuses the session: {error}", relay=self._name, error=error)
             self.refused(error)
-            raise
-        except Exception as error:
+        elif isinstance(error, TimeoutError):
+            self.log.error("cannot reach {relay}: no session in {limit:g} s", relay=self._name, limit=ATTEMPT)
+        elif not isinstance(error, CancelledError):
             self.log.error("cannot reach {relay}: {error}", relay=self._name, error=describe(error))
-            raise
+        return failure
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        self.dialling_since = self._reactor.seconds()
+        try:
+            transport = await self._dial()
         finally:
-            self.dialling = False
-        protocol = factory.buildProtocol(peer)
+            self.dialling_since = None
+        session = transport.session
+        protocol = factory.buildProtocol(transport.getPeer())
         if protocol is None:
             session.close()
             raise ConnectError(string="nobody wants the session")
-        protocol.makeConnection(SessionTransport(session, welcome, peer))
+        protocol.makeConnection(transport)
         session.ended().addCallback(lambda reason: protocol.connectionLost(Failure(reason)))
         return protocol
 
-    async def _dial(self) -> tuple[Session, Welcome, IAddress]:
+    async def _dial(self) -> SessionTransport:
         dialler = Dialler(self._offer, self._reactor, self._turn_end, CommandLocator())
         factory = Factory.forProtocol(lambda: dialler.link)
         factory.noisy = False
         await TLSClientEndpoint(self._endpoint, self._tls, self._reactor, buffering=False).connect(factory)
         session, welcome = await dialler.established
-        return session, welcome, dialler.link.peer
+        if not session.attached:
+            raise SessionLost("the relay ended the session at once")
+        return SessionTransport(session, welcome, dialler.link)

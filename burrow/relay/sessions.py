@@ -282,9 +282,11 @@ class Sessions:
 
     def stop(self) -> Deferred[Any]:
         """End every session cleanly; fires when all public ports are closed."""
-        for client in list(self._sessions):
+        clients = list(self._sessions)
+        for client in clients:
             client.session.close(ByeCode.STOPPING, "the relay stops")
-        return DeferredList(list(self._undoing), consumeErrors=True)
+        closing = [client.session.closed() for client in clients]
+        return DeferredList([*closing, *self._undoing], consumeErrors=True)
 
 
 @implementer(IListenerClaim)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol as Typing
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
@@ -102,7 +103,9 @@ class Link(Protocol):
         self._pings = 0
         self._pongs = 0  # written since the transport last had room
         self._timer: IDelayedCall | None = None
+        self._closed: list[Deferred[None]] = []
         self.writable = True
+        self._gone = False
         self.dead = False  # nothing is read or written any more
 
     # The transport's calls.
@@ -149,8 +152,11 @@ class Link(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go, and tell whom this link carried."""
         self._set_timer(None)
-        self.dead = True
+        self.dead = self._gone = True
         self._let_go(reason.value or ConnectionLost())
+        waiting, self._closed = self._closed, []
+        for deferred in waiting:
+            deferred.callback(None)
 
     def pauseProducing(self) -> None:
         """Write nothing that can wait."""
@@ -198,6 +204,15 @@ class Link(Protocol):
         self.dead = True
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def closed(self) -> Deferred[None]:
+        """Return what fires when the transport is gone, and with it all that was written."""
+        waiting: Deferred[None] = Deferred()
+        if self._gone:
+            waiting.callback(None)
+        else:
+            self._closed.append(waiting)
+        return waiting
 
     def fail(self, error: ProtocolError) -> None:
         """End the session, unless it is over: its peer broke a rule."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -94,6 +94,7 @@ class Session:
         self._clock, self._turn_end = clock, turn_end
         self._state = State.NEW
         self._link: Link | None = None
+        self._last_link: Link | None = None
         self._retained = Retained(retained)
         self._received = self._acked = 0
         self._heeded = 0.0  # when the peer last acknowledged something new
@@ -121,7 +122,7 @@ class Session:
 
     def attach(self, link: Link, ours: Promises, peers: Promises) -> None:
         """Let ``link`` carry the session; both sides have told their promises in the Hello."""
-        self._link = link
+        self._link = self._last_link = link
         self._state = State.ATTACHED
         self.mux.agree(ours, peers)
         link.attach(self)
@@ -149,6 +150,10 @@ class Session:
         if link is not None:
             link.close(code, text)
         self._end(SessionLost(text))
+
+    def closed(self) -> Deferred[None]:
+        """Return what fires when what `close` wrote has left, and the transport is gone."""
+        return succeed(None) if self._last_link is None else self._last_link.closed()
 
     def ended(self) -> Deferred[Exception]:
         """Return what fires, once, with the reason when the session is over."""
