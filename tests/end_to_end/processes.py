@@ -184,8 +184,10 @@ class ProcessCase(SynchronousTestCase):
         return self.start(PROGRAMS / "burrow", *arguments, env=env)
 
     def twistd(self, *arguments: str, env: Mapping[str, str] | None = None) -> Program:
-        """Start ``twistd`` in the foreground with arguments."""
-        return self.start(PROGRAMS / "twistd", "-n", "--pidfile=", *arguments, env=env)
+        """Start ``twistd`` in the foreground with arguments, on burrow's reactor unless they name one."""
+        named = any(argument.startswith("--reactor") for argument in arguments)
+        own = () if named else ("--reactor", "burrow")
+        return self.start(PROGRAMS / "twistd", "-n", "--pidfile=", *own, *arguments, env=env)
 
     def run_to_end(
         self,
