@@ -17,8 +17,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from service_identity.cryptography import extract_patterns, verify_certificate_ip_address
 from service_identity.exceptions import CertificateError, VerificationError
+from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
@@ -158,6 +159,19 @@ def _is_address(hostname: str) -> bool:
     return True
 
 
+def _verify_hostname(certificate: x509.Certificate, hostname: str) -> None:
+    """Do what service-identity's ``verify_certificate_hostname`` does, wildcards over one label left out.
+
+    No wildcard covers a name of one label, and up to 24.2 service-identity dies of comparing the two.
+    """
+    patterns = [
+        pattern
+        for pattern in extract_patterns(certificate)
+        if "." in hostname or not (isinstance(pattern, DNSPattern) and b"*" in pattern.pattern)
+    ]
+    verify_service_identity(patterns, [DNS_ID(hostname)], [])
+
+
 class _NameJudge:
     """Accepts a chain that OpenSSL accepts and whose certificate is for one name or address."""
 
@@ -178,7 +192,7 @@ class _NameJudge:
         return True
 
     def _check_name(self, certificate: x509.Certificate) -> None:
-        verify = verify_certificate_ip_address if _is_address(self._hostname) else verify_certificate_hostname
+        verify = verify_certificate_ip_address if _is_address(self._hostname) else _verify_hostname
         try:
             verify(certificate, self._hostname)
         except (VerificationError, CertificateError):

@@ -43,6 +43,15 @@ class NameTests(TLSCase):
         said = self.refused(server_context(leaf), client_options("a.eu.relay.example", authority().chain))
         self.assertIn("'*.relay.example'", said)
 
+    def test_wildcard_beside_a_name_of_one_label(self) -> None:
+        """A name of one label is found behind a wildcard, and no wildcard covers it."""
+        trusted = authority().chain
+        self.secure(server_context(server("*.relay.example", "box")), client_options("box", trusted))
+        said = self.refused(
+            server_context(server("*.box", "*.relay.example")), client_options("box", trusted)
+        )
+        self.assertEqual(said, "box: the certificate is for '*.box', '*.relay.example'")
+
     def test_address(self) -> None:
         """A server reached by its address is verified by that address."""
         context = server_context(server("192.0.2.1", "2001:db8::1"))
