@@ -118,7 +118,8 @@ class Relay(Service):
         edges = make_edges(protocols, EdgeHost(reactor, self._claims, routes, certificates))
         policy = WhitelistPolicy()
         tickets = Tickets(ticket_key, time.time)
-        publishing = Publishing(protocols, edges, policy, publication, tickets, admission.tunnels)
+        served = {name: protocols[name] for name in edges}
+        publishing = Publishing(served, edges, policy, publication, tickets, admission.tunnels)
         house = House(place.domain, regions, admission.sessions, admission.streams)
         self._sessions = Sessions(reactor, turn_end(reactor), accounts, house, publishing)
         self._claims.add(SessionClaim(self._sessions, certificates, place.domain, reactor))
@@ -130,9 +131,14 @@ class Relay(Service):
             ConfigError: A port cannot be had; the message names it.
         """
         super().privilegedStartService()
-        for entrance in self._entrances:
-            port = self._listen(entrance)
-            self.ports.append(port)
+        self._sessions.start()
+        try:
+            for entrance in self._entrances:
+                self.ports.append(self._listen(entrance))
+        except ConfigError:
+            self._close_ports()
+            raise
+        for entrance, port in zip(self._entrances, self.ports, strict=True):
             where: Any = port.getHost()
             if isinstance(where, IPv4Address | IPv6Address):
                 for kind in WITH_URLS.intersection(entrance.kinds):
@@ -160,7 +166,9 @@ class Relay(Service):
     def stopService(self) -> Deferred[None]:
         """Stop listening, end all sessions; fires when every port is closed."""
         super().stopService()
-        closing = [maybeDeferred(port.stopListening) for port in self.ports]
-        self.ports.clear()
-        closing.append(self._sessions.stop())
+        closing = [*self._close_ports(), self._sessions.stop()]
         return gatherResults(closing, consumeErrors=True).addCallback(lambda _: None)
+
+    def _close_ports(self) -> list[Deferred[Any]]:
+        ports, self.ports = self.ports, []
+        return [maybeDeferred(port.stopListening) for port in ports]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -33,7 +33,9 @@ from burrow.session.session import Session, TurnEnd
 from burrow.settings import Schema
 from burrow.wire.frames import ByeCode
 
+BYE_TIMEOUT = 1.0  #: seconds that telling a client about the end may take
 METADATA_LIMIT = 4_096  #: characters, row F9
+NAME_LIMIT = 255  #: characters of what a client calls a tunnel
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,7 @@ class ClientSession(CommandLocator):
         self, tunnel: int, protocol: str, name: str, settings: bytes, metadata: str, ticket: bytes
     ) -> dict[str, Any]:
         try:
-            if tunnel in self._published or not 0 < tunnel < 2**63:
-                raise TunnelRefused(f"Tunnel number {tunnel} cannot be used.")
-            if len(self._published) >= self._publishing.tunnels:
-                problem = f"A session may not have more than {self._publishing.tunnels} tunnels."
-                raise TunnelRefused(problem, 324)
-            if len(metadata) > METADATA_LIMIT:
-                raise TunnelRefused(f"Metadata is longer than {METADATA_LIMIT} characters.", 100)
+            self._check(tunnel, name, metadata)
             claim = self._publishing.tickets.read(self.account.name, ticket) or Claim()
             publication = await self._publish(tunnel, protocol, name, settings, claim)
         except TunnelRefused as refused:
@@ -124,6 +120,17 @@ class ClientSession(CommandLocator):
         own = self._publishing.tickets.write(self.account.name, publication.claim())
         return {"urls": list(publication.urls), "ticket": own}
 
+    def _check(self, number: int, name: str, metadata: str) -> None:
+        if number in self._published or not 0 < number < 2**63:
+            raise TunnelRefused(f"Tunnel number {number} cannot be used.")
+        limit = self.account.limits.get("tunnels", self._publishing.tunnels)
+        if len(self._published) >= limit:
+            raise TunnelRefused(f"A session may not have more than {limit} tunnels.", 324)
+        if len(metadata) > METADATA_LIMIT:
+            raise TunnelRefused(f"Metadata is longer than {METADATA_LIMIT} characters.", 100)
+        if len(name) > NAME_LIMIT:
+            raise TunnelRefused(f"A tunnel's name is longer than {NAME_LIMIT} characters.", 100)
+
     async def _publish(
         self, number: int, protocol: str, name: str, settings: bytes, claim: Claim
     ) -> Publication:
@@ -135,21 +142,39 @@ class ClientSession(CommandLocator):
         record = TunnelRecord(self.account, protocol, name, values, self._publishing.policy)
         publication = self._publishing.publication(record, claim)
         binding = SessionBinding(self.session, number)
-        record.attach(binding)
-        self._published[number] = (record, binding, publication)  # so that the session's end undoes it
+        record.attach(binding)  # the client listens already, and a name is public as soon as it is taken
+        published = (record, binding, publication)
+        self._published[number] = published  # so that the session's end undoes it
         try:
-            await maybeDeferred(self._publishing.edges[protocol].bind, publication)
-            if number not in self._published:
-                raise TunnelRefused("The session ended.")
-        except BaseException as error:
-            self._published.pop(number, None)
-            await self._undo((record, binding, publication))
-            if isinstance(error, BurrowError) and not isinstance(error, TunnelRefused):
-                raise TunnelRefused(str(error)) from None
+            await self._bind_at_edge(protocol, publication)
+            if self._published.get(number) is not published:
+                raise TunnelRefused("The tunnel was unbound, or its session ended.")
+        except BaseException:
+            if self._published.get(number) is published:
+                del self._published[number]
+            await self._undo(published)
             raise
         for url in publication.urls:
             self.log.info("tunnel {url} up", url=url)
         return publication
+
+    async def _bind_at_edge(self, protocol: str, publication: Publication) -> None:
+        """Let the protocol's edge publish; an error of a plugin costs this tunnel only.
+
+        Raises:
+            TunnelRefused: It could not.
+        """
+        try:
+            await maybeDeferred(self._publishing.edges[protocol].bind, publication)
+        except TunnelRefused:
+            raise
+        except BurrowError as error:
+            raise TunnelRefused(str(error)) from None
+        except CancelledError:
+            raise TunnelRefused(f"The relay's edge of {protocol!r} gave up.") from None
+        except Exception as error:
+            self.log.failure("the edge of {protocol!r} failed to bind a tunnel", protocol=protocol)
+            raise TunnelRefused(f"The relay's edge of {protocol!r} has an error of its own.") from error
 
     def _undo(self, published: tuple[TunnelRecord, SessionBinding, Publication]) -> Deferred[None]:
         record, binding, publication = published
@@ -217,6 +242,7 @@ class Sessions:
         self._accounts, self._house, self._publishing = accounts, house, publishing
         self._sessions: list[ClientSession] = []
         self._undoing: set[Deferred[Any]] = set()
+        self._stopping = False
 
     def __len__(self) -> int:
         """Return how many sessions are attached."""
@@ -228,6 +254,8 @@ class Sessions:
 
     async def _admit(self, offer: Offer, link: Link) -> tuple[Welcome, CommandLocator]:
         account = await self._accounts.authenticate(offer.token)
+        if self._stopping:
+            raise SessionRefused("This relay stops: try again soon.")
         regions = self._house.regions
         if regions and offer.region not in regions:
             wanted = f"Region {offer.region!r} is not here: this relay serves {', '.join(regions)}."
@@ -240,7 +268,7 @@ class Sessions:
             self._house.domain,
             region,
             0.0,
-            Promises(streams=self._house.streams),
+            Promises(streams=account.limits.get("streams", self._house.streams)),
         )
         return welcome, ClientSession(account, offer.instance, self._publishing)
 
@@ -280,12 +308,17 @@ class Sessions:
         self._undoing.add(undoing)
         undoing.addCallback(lambda _: self._undoing.discard(undoing))
 
+    def start(self) -> None:
+        """Admit sessions, after `stop` too."""
+        self._stopping = False
+
     def stop(self) -> Deferred[Any]:
-        """End every session cleanly; fires when all public ports are closed."""
+        """End every session cleanly, admit none; fires when all public ports are closed."""
+        self._stopping = True
         clients = list(self._sessions)
         for client in clients:
             client.session.close(ByeCode.STOPPING, "the relay stops")
-        closing = [client.session.closed() for client in clients]
+        closing = [client.session.closed().addTimeout(BYE_TIMEOUT, self._clock) for client in clients]
         return DeferredList([*closing, *self._undoing], consumeErrors=True)
 
 
