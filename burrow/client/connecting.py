@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import ConnectError, TimeoutError
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLClientConnectionCreator,
@@ -141,7 +141,7 @@ class RelayEndpoint:
 
     def _failed(self, failure: Failure) -> Failure:
         """Tell why there is no session, unless it is because nobody wants it any more."""
-        error = failure.value
+        error = failure.value or ConnectError()
         if isinstance(error, SessionRefused):
             self.log.error("{relay} refuses the session: {error}", relay=self._name, error=error)
             self.refused(error)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.logger import Logger, LogLevel
 
 from burrow import __version__
 from burrow.client.config import ClientConfig
 from burrow.client.connecting import RelayEndpoint
 from burrow.client.definitions import TunnelDefinition
-from burrow.client.service import Client, Watcher
+from burrow.client.network import NetworkWatch
+from burrow.client.service import Client, Network, Watcher
 from burrow.client.tunnels import Tunnel
 from burrow.client.upstream import TcpUpstream
 from burrow.errors import ConfigError
@@ -21,6 +23,8 @@ from burrow.names import is_localhost
 from burrow.net.tls import SESSION_ALPN, SESSION_TLS
 from burrow.net.trust import Fingerprint, Trust, client_options
 from burrow.session.handshake import Offer
+
+log = Logger()
 
 INSTANCE = secrets.token_bytes(16)  #: this process, for as long as it lives
 
@@ -31,6 +35,8 @@ def make_client(
     definitions: Sequence[TunnelDefinition],
     watcher: Watcher,
     local_authority: Path,
+    address: str = "",
+    network: Network | None = None,
 ) -> Client:
     """Make the client; nothing is connected before it starts.
 
@@ -40,6 +46,8 @@ def make_client(
         definitions: The tunnels to publish.
         watcher: Told what happens.
         local_authority: The certificate of the embedded relay's authority; it may not exist.
+        address: Where the relay is, if that is known: a numeric address.
+        network: Tells that the network is back; by default what the system says.
 
     Raises:
         ConfigError: A certificate or a tunnel's settings cannot be used.
@@ -55,11 +63,27 @@ def make_client(
         config.region,
     )
     tls = verification(config, relay.host, local_authority)
-    tunnels = [
-        Tunnel(number, definition, upstream_of(reactor, definition), reactor)
-        for number, definition in enumerate(definitions, 1)
-    ]
-    return Client(reactor, RelayEndpoint(reactor, relay.host, relay.port, tls, offer), tunnels, watcher)
+    endpoint = RelayEndpoint(reactor, relay.host, relay.port, tls, offer, address)
+    tunnels = [tunnel_of(reactor, number, definition) for number, definition in enumerate(definitions, 1)]
+    return Client(reactor, endpoint, tunnels, watcher, network or NetworkWatch(reactor))
+
+
+def tunnel_of(reactor: Any, number: int, definition: TunnelDefinition) -> Tunnel:
+    """Make a tunnel; whatever its plugin raises is the operator's to read, in one line.
+
+    Raises:
+        ConfigError: The plugin made no forwarder of the definition; the tunnel is named.
+    """
+    name = definition.name
+    try:
+        return Tunnel(number, definition, upstream_of(reactor, definition), reactor)
+    except ConfigError as error:
+        raise ConfigError(f"Tunnel {name!r} cannot be made: {error}") from None
+    except Exception as error:
+        log.failure("the forwarder of tunnel {name!r} cannot be made", name=name, level=LogLevel.debug)
+        plugin = definition.protocol.name
+        problem = f"the plugin {plugin!r} failed with {type(error).__name__}: {error}"
+        raise ConfigError(f"Tunnel {name!r} cannot be made: {' '.join(problem.split())}") from error
 
 
 def upstream_of(reactor: Any, definition: TunnelDefinition) -> TcpUpstream:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol as Typing
 
 from twisted.application.internet import ClientService
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -18,7 +19,19 @@ from burrow.errors import SessionLost, SessionRefused, TunnelRefused
 from burrow.session.session import Session
 
 BIND_AGAIN = 10.0  #: seconds after which a refused tunnel is asked for again
+BYE_TIMEOUT = 1.0  #: seconds that telling the relay about the end may take
+STALE = 1.0  #: seconds after which an attempt under way is given up when the network returns
 FATAL = {105, 106, 107}  #: codes of a refused session that no retry will change (contract 1.6)
+
+
+class Network(Typing):
+    """What tells that the network may be there again; see `burrow.client.network`."""
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever it may be."""
+
+    def stop(self) -> None:
+        """Call it no more."""
 
 
 class Watcher(Typing):
@@ -58,16 +71,32 @@ class Client(Service):
     Attributes:
         tunnels: What it keeps bound.
         session: The session, or ``None`` between two.
+        given_up: Whether the relay declined the session for good.
     """
 
     log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, endpoint: RelayEndpoint, tunnels: list[Tunnel], watcher: Watcher
+        self,
+        clock: IReactorTime,
+        endpoint: RelayEndpoint,
+        tunnels: list[Tunnel],
+        watcher: Watcher,
+        network: Network | None = None,
     ) -> None:
-        """Prepare; nothing is connected before `startService`."""
+        """Prepare; nothing is connected before `startService`.
+
+        Args:
+            clock: Tells the time.
+            endpoint: Where sessions come from.
+            tunnels: What to keep bound.
+            watcher: Told what happens.
+            network: Watched while the service runs, if there is one.
+        """
         self.tunnels = tunnels
         self.session: Session | None = None
+        self.given_up = False
+        self._network = network
         self._clock, self._watcher, self._endpoint = clock, watcher, endpoint
         endpoint.refused = self._refused
         self._again: dict[Tunnel, IDelayedCall] = {}
@@ -78,17 +107,35 @@ class Client(Service):
     def startService(self) -> None:
         """Connect, and keep connecting."""
         super().startService()
+        self.given_up = False
+        if self._network is not None:
+            self._network.start(self.network_is_back)
         self._connection.startService()
 
     def stopService(self) -> Deferred[None]:
-        """Close the session cleanly; fires when it is closed."""
+        """Close the session cleanly; fires when the relay has been told, or cannot be."""
         super().stopService()
-        return self._connection.stopService()
+        session = self.session
+        if self._network is not None:
+            self._network.stop()
+        closing = [self._connection.stopService()]
+        if session is not None:
+            closing.append(session.closed().addTimeout(BYE_TIMEOUT, self._clock))
+        return DeferredList(closing, consumeErrors=True).addCallback(lambda _: None)
 
     def network_is_back(self) -> None:
-        """Try to connect at once, if the next try is only scheduled."""
-        if self.running and self.session is None and not self._endpoint.dialling:
-            self._connection.stopService()
+        """Try to connect at once, unless a session is there or an attempt has only just begun.
+
+        An older attempt is given up: what it sent may be lost, and is sent again ever more seldom.
+        """
+        if not self.running or self.given_up or self.session is not None:
+            return
+        since = self._endpoint.dialling_since
+        if since is None or self._clock.seconds() - since >= STALE:
+            self._connection.stopService().addCallback(lambda _: self._connect())
+
+    def _connect(self) -> None:
+        if self.running and not self.given_up:
             self._connection.startService()
 
     # What the session tells.
@@ -140,6 +187,7 @@ class Client(Service):
         self._watcher.tunnel_refused(tunnel, error)
 
     def _refused(self, error: SessionRefused) -> None:
-        if error.code in FATAL:
+        if error.code in FATAL and not self.given_up:
+            self.given_up = True
             self._connection.stopService()
             self._watcher.session_refused(error)

@@ -10,10 +10,13 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from zope.interface import implementer
 
 from burrow.client.definitions import TunnelDefinition
+from burrow.errors import TunnelRefused
 from burrow.interfaces.protocol import IForwarderHost
 from burrow.interfaces.upstream import IUpstream
 from burrow.session.commands import Bind, Unbind
 from burrow.session.session import Session
+
+LARGEST_SETTINGS = 65_535  #: bytes of JSON, all that an AMP value holds
 
 
 @implementer(IForwarderHost)
@@ -64,12 +67,16 @@ class Tunnel:
         """
         session.mux.listen(self._number, self._factory)
         try:
+            settings = json.dumps(self._edge_settings()).encode()
+            if len(settings) > LARGEST_SETTINGS:
+                problem = f"Its settings have {len(settings)} bytes, wanted at most {LARGEST_SETTINGS}."
+                raise TunnelRefused(problem)
             answer = await session.call(
                 Bind,
                 tunnel=self._number,
                 name=self.definition.name,
                 protocol=self._protocol.name,
-                settings=json.dumps(self._edge_settings()).encode(),
+                settings=settings,
                 metadata=self.definition.metadata,
                 ticket=self._ticket,
             )
