@@ -194,7 +194,7 @@ class Bench:
 
     def _client_settings(self, port: int) -> Path:
         tunnels = {
-            f"{kind}-{name}": {"proto": kind, "addr": f"127.0.0.1:{target}", "inspect": False}
+            f"{kind}-{name}": {"proto": kind, "addr": f"127.0.0.1:{target}"}
             for kind in ("http", "tcp")
             for name, target in (("web", self.web), ("bulk", self.bulk))
         }

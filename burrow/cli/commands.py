@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from burrow.cli.arguments import Command, Positional
 from burrow.errors import ConfigError
-from burrow.interfaces.protocol import ITunnelProtocol
 from burrow.settings import BOOLEAN, TEXT, Kind, Schema, Setting
+
+if TYPE_CHECKING:  # importing it takes as long as all of Twisted
+    from burrow.interfaces.protocol import ITunnelProtocol
 
 ADDR = Positional("addr", "the address of the local service: a port, HOST:PORT or a URL")
 
