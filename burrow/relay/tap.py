@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -66,7 +67,7 @@ def make_relay(reactor: Any, config: RelayConfig, discovered: Discovered) -> Rel
     """Make the relay.
 
     Raises:
-        ConfigError: A certificate cannot be used.
+        ConfigError: A certificate or an endpoint cannot be used.
     """
     lack = reactor_lacks(reactor)
     if lack is not None:
@@ -74,7 +75,7 @@ def make_relay(reactor: Any, config: RelayConfig, discovered: Discovered) -> Rel
     for broken in discovered.broken:
         log.error("plugin {where} is skipped: {error}", where=broken.where, error=broken.error)
     entrances = [
-        Entrance(listener.endpoint, serverFromString(reactor, listener.endpoint), listener.kinds)
+        Entrance(listener.endpoint, endpoint_of(reactor, listener.endpoint), listener.kinds)
         for listener in config.listen
     ]
     limits = config.limits
@@ -92,6 +93,19 @@ def make_relay(reactor: Any, config: RelayConfig, discovered: Discovered) -> Rel
         ),
         load_key(config.state / "ticket-key"),
     )
+
+
+def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """Make an endpoint out of its description, whose form has been checked.
+
+    Raises:
+        ConfigError: It cannot be had, such as a socket that systemd did not pass.
+    """
+    try:
+        return serverFromString(reactor, description)
+    except Exception as error:  # KeyError, IndexError, ValueError: Twisted's parsers raise what they like
+        problem = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"cannot listen on {description}: {problem}") from error
 
 
 def certificates_of(config: RelayConfig) -> Certificates:
