@@ -53,21 +53,22 @@ def _check_start(values: Mapping[str, Any]) -> None:
         raise ConfigError("start wants names of tunnels, or --all for all of them, or --none for none")
 
 
+RELAY = Kind("HOST:PORT of a relay", TEXT.convert, metavar="HOST:PORT")
 FINGERPRINT = Kind("sha256:HEX of the relay's key", TEXT.convert, metavar="sha256:HEX")
 
 
 def _others(common: Schema) -> list[Command]:
     which = Schema(
         (
-            Setting("all", BOOLEAN, "Start all tunnels of the configuration files", default=False),
-            Setting("none", BOOLEAN, "Start no tunnel", default=False),
+            Setting("all", BOOLEAN, "start all tunnels of the configuration files", default=False),
+            Setting("none", BOOLEAN, "start no tunnel: only connect", default=False),
         )
     )
     names = Positional("name", "names of tunnels in the configuration files", required=False, repeated=True)
     joining = Schema(
         (
-            Setting("relay", TEXT, "HOST:PORT of the relay: makes a join token, which is all a client needs"),
-            Setting("fingerprint", FINGERPRINT, "Fingerprint of the relay's key, for a join token"),
+            Setting("relay", RELAY, "address of the relay, for a join token"),
+            Setting("fingerprint", FINGERPRINT, "fingerprint of the relay's key, for a join token"),
         )
     )
     return [
@@ -76,6 +77,7 @@ def _others(common: Schema) -> list[Command]:
             "start tunnels of the configuration files",
             which + common,
             (names,),
+            "Without -config it reads ~/.burrow/burrow.yml. A tunnel that is refused ends the program.",
             examples=(("start web db", "start the tunnels named web and db"), ("start --all", "start all")),
             check=_check_start,
         ),
@@ -83,6 +85,7 @@ def _others(common: Schema) -> list[Command]:
             "demo",
             "share a small demonstration site",
             common,
+            description="The site comes with burrow and is served by it: it needs nothing else to be there.",
             examples=(("demo", "publish a page that shows what burrow does"),),
         ),
         Command("ca", "print the path of the embedded relay's certificate authority"),
@@ -91,6 +94,8 @@ def _others(common: Schema) -> list[Command]:
             "relay token new",
             "make an authtoken for an account of a relay, and its hash for relay.yml",
             joining,
+            description="With -relay and -fingerprint the token says where the relay is and how to know it:"
+            " it is then all that a client has to be given.",
             examples=(("relay token new", "print a token and its hash"),),
         ),
         Command("version", "print the version"),

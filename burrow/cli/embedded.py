@@ -6,6 +6,7 @@ that is made once in the user's state directory. Only this process has its token
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -72,12 +73,14 @@ class EmbeddedRelay:
     Attributes:
         relay: The service, started.
         address: Where it takes sessions and visitors.
+        host: The numeric address at which its own client finds it.
         token: What its one client says.
         authority: The path of its authority's certificate.
     """
 
     relay: Relay
     address: Address
+    host: str
     token: str
     authority: Path
 
@@ -94,31 +97,60 @@ def start_embedded_relay(
         protocols: The tunnel protocols by name.
 
     Raises:
-        ConfigError: No port is free, or the authority's files cannot be used.
+        ConfigError: No port is free, the address is not one of this machine, or the authority's
+            files cannot be used.
     """
     authority = LocalAuthority.load_or_create(directory)
     token = new_token()
-    for port in range(wanted.port, min(wanted.port + PORTS_TRIED, 65_536)):
-        endpoint_class = TCP6ServerEndpoint if ":" in wanted.host else TCP4ServerEndpoint
-        name = str(Address("", wanted.host, port))
-        relay = Relay(
-            reactor,
-            Place(DOMAIN, tcp_ports=TCP_PORTS, interface=wanted.host),
-            (),
-            [Entrance(name, endpoint_class(reactor, port, interface=wanted.host), (*KINDS, *protocols))],
-            OwnProcess(token),
-            Certificates(None, authority, ("",)),
-            protocols,
-            Admission(),
-            secrets.token_bytes(KEY_BYTES),
-        )
+    last = min(wanted.port + PORTS_TRIED, 65_536) - 1
+    for port in range(wanted.port, last + 1):
+        relay = _relay(reactor, Address("", wanted.host, port), authority, token, protocols)
         try:
             relay.privilegedStartService()
         except ConfigError as error:
-            if not isinstance(error.__cause__, CannotListenError):
-                raise
+            if not _is_taken(error.__cause__):
+                raise ConfigError(f"embedded_relay: {error}") from error
             continue
         relay.startService()
-        where = Address("", DOMAIN, relay.ports[0].getHost().port)  # type: ignore[attr-defined]
-        return EmbeddedRelay(relay, where, token, authority.certificate_path)
-    raise ConfigError(f"embedded_relay: no port from {wanted.port} to {port} is free on {wanted.host}")
+        where: Any = relay.ports[0].getHost()
+        address = Address("", DOMAIN, where.port)
+        return EmbeddedRelay(relay, address, _reached_at(where.host), token, authority.certificate_path)
+    raise ConfigError(f"embedded_relay: no port from {wanted.port} to {last} is free on {wanted.host}")
+
+
+def _relay(
+    reactor: Any,
+    at: Address,
+    authority: LocalAuthority,
+    token: str,
+    protocols: Mapping[str, ITunnelProtocol],
+) -> Relay:
+    endpoint = TCP6ServerEndpoint if ":" in at.host else TCP4ServerEndpoint
+    return Relay(
+        reactor,
+        Place(DOMAIN, tcp_ports=TCP_PORTS, interface=at.host),
+        (),
+        [
+            Entrance(
+                str(at),
+                endpoint(reactor, at.port, interface=at.host),
+                tuple(dict.fromkeys((*KINDS, *protocols))),
+            )
+        ],
+        OwnProcess(token),
+        Certificates(None, authority, ("",)),
+        protocols,
+        Admission(),
+        secrets.token_bytes(KEY_BYTES),
+    )
+
+
+def _is_taken(error: BaseException | None) -> bool:
+    """Tell whether a port could not be had because somebody else has it."""
+    problem = error.socketError if isinstance(error, CannotListenError) else None
+    return isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE
+
+
+def _reached_at(host: str) -> str:
+    """Return the address at which this machine reaches a port that listens at ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound

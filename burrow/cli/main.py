@@ -76,10 +76,14 @@ def _print(text: str) -> int:
 
 def plugins(discovered: Discovered) -> int:
     """List the tunnel protocols, and the plugins that cannot be used."""
-    for name, protocol in discovered.protocols.items():
-        print(f"{name:<14} {protocol.summary}  [{discovered.origins[name]}]")
+    rows = [
+        (name, protocol.summary, discovered.origins[name]) for name, protocol in discovered.protocols.items()
+    ]
+    name_width, summary_width = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    for name, summary, origin in rows:
+        print(f"{name:<{name_width}}  {summary:<{summary_width}}  {origin}")
     for broken in discovered.broken:
-        print(f"{'(broken)':<14} {broken.where}: {broken.error}")
+        print(f"cannot be used: {broken.where}: {broken.error}")
     return 0
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
@@ -24,12 +28,14 @@ from zope.interface import provider
 from burrow.cli.arguments import error_text
 from burrow.cli.embedded import EmbeddedRelay, start_embedded_relay, state_directory
 from burrow.client.config import ClientConfig
-from burrow.client.definitions import TunnelDefinition
+from burrow.client.definitions import COMMAND_LINE, TunnelDefinition
 from burrow.client.making import make_client
 from burrow.client.service import Client
 from burrow.client.tunnels import Tunnel
 from burrow.discovery import Discovered
 from burrow.errors import BurrowError, SessionRefused, TunnelRefused
+
+log = Logger()
 
 LABEL = 12  #: columns of the word in front of what is shown
 
@@ -46,12 +52,12 @@ class Run:
         self._reactor, self._config, self._protocols = reactor, config, discovered.protocols
         self._relay: EmbeddedRelay | None = None
         self._client: Client | None = None
-        self._shown: set[str] = set()
+        self._were_up: set[Tunnel] = set()
         self.status = 0
 
     def run(self, definitions: Callable[[], Deferred[Sequence[TunnelDefinition]]]) -> int:
         """Publish what ``definitions`` gives once the reactor runs; return the exit status."""
-        log_beginner.beginLoggingTo([warnings_to_stderr()], redirectStandardIO=False)
+        log_beginner.beginLoggingTo([warnings_to_stderr(lambda: self.status != 0)], redirectStandardIO=False)
         self._reactor.callWhenRunning(self._begin, definitions)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._reactor.run()
@@ -63,10 +69,10 @@ class Run:
 
     def _start(self, definitions: Sequence[TunnelDefinition]) -> None:
         directory = state_directory(os.environ)
-        config = self._config
+        config, address = self._config, ""
         if config.server_addr is None:
             relay = start_embedded_relay(self._reactor, config.embedded_relay, directory, self._protocols)
-            self._relay = relay
+            self._relay, address = relay, relay.host
             if config.authtoken:
                 show("Note", "the embedded relay needs no authtoken: yours is not used (see -server-addr)")
             config = replace(
@@ -80,7 +86,7 @@ class Run:
             show("Authority", f"{relay.authority} (for https: trust it, or pass it to curl --cacert)")
         else:
             show("Relay", str(config.server_addr))
-        self._client = make_client(self._reactor, config, definitions, self, directory / "ca.pem")
+        self._client = make_client(self._reactor, config, definitions, self, directory / "ca.pem", address)
         self._client.startService()
 
     def _stop(self) -> Deferred[Any]:
@@ -89,54 +95,66 @@ class Run:
         return stopping.addBoth(lambda _: self._relay and self._relay.relay.stopService())
 
     def _failed(self, failure: Failure) -> None:
-        self._fail(failure.value or BurrowError("unknown"))
-
-    def _fail(self, error: BaseException) -> None:
-        """End the program: nothing the user can wait for will come."""
+        error = failure.value
         if not isinstance(error, BurrowError):
+            log.failure("burrow cannot start", failure)
             error = BurrowError(f"an error of burrow's own: {error!r}")
-        sys.stderr.write(error_text(error))
+        self._fail(error)
+
+    def _fail(self, error: BurrowError) -> None:
+        """End the program: nothing the user can wait for will come."""
+        if self.status:
+            return
         self.status = 1
-        if self._reactor.running:
+        sys.stderr.write(error_text(error))
+        with suppress(ReactorNotRunning):  # it stops already
             self._reactor.stop()
 
     # What the client tells; see `burrow.client.service.Watcher`.
 
     def tunnel_up(self, tunnel: Tunnel) -> None:
-        """Show where a tunnel is public, once for each URL."""
+        """Show where a tunnel is public, after every loss of the session again."""
+        self._were_up.add(tunnel)
         for url in tunnel.urls:
-            if url not in self._shown:
-                self._shown.add(url)
-                show("Forwarding", f"{url} -> {tunnel.address}")
+            show("Forwarding", f"{url} -> {tunnel.address}")
 
     def tunnel_refused(self, tunnel: Tunnel, error: TunnelRefused) -> None:
         """End the program if the tunnel was never up; else the client goes on asking."""
-        if not self._shown:
-            self._fail(refusal(error))
+        if tunnel not in self._were_up:
+            name = tunnel.definition.name
+            self._fail(refusal(error, "" if name == COMMAND_LINE else f"Tunnel {name!r}: "))
 
     def session_refused(self, error: SessionRefused) -> None:
         """End the program."""
         self._fail(refusal(error))
 
 
-def refusal(error: TunnelRefused) -> BurrowError:
+def refusal(error: TunnelRefused, prefix: str = "") -> BurrowError:
     """Return an error with the refusal's code on a line of its own (contract 1.6)."""
-    return BurrowError(f"{error}\n\nERR_NGROK_{error.code}" if error.code else str(error))
+    code = f"\n\nERR_NGROK_{error.code}" if error.code else ""
+    return BurrowError(f"{prefix}{error}{code}")
 
 
 def show(label: str, text: str) -> None:
-    """Print one line for the user, at once."""
-    sys.stdout.write(f"{label:<{LABEL}}{text}\n")
-    sys.stdout.flush()
+    """Print one line for the user, at once; that nobody reads it any more harms no tunnel."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{label:<{LABEL}}{text}\n")
+        sys.stdout.flush()
 
 
-def warnings_to_stderr() -> Any:
-    """Return a log observer that prints warnings and errors, one line each."""
+def warnings_to_stderr(over: Callable[[], bool] = lambda: False) -> Any:
+    """Return a log observer that prints warnings and errors, one line each.
+
+    Args:
+        over: Whether the user has been told already why the program ends; then only bugs are told.
+    """
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
-        text = " ".join(formatEvent(event).split())
         failure = event.get("log_failure")
+        if failure is None and over():
+            return
+        text = " ".join(formatEvent(event).split())
         trace = f"\n{failure.getTraceback()}" if failure is not None else ""
         sys.stderr.write(f"{event['log_level'].name}: {text}{trace}\n")
 

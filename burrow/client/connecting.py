@@ -22,7 +22,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.protocols.amp import CommandLocator
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -123,6 +123,7 @@ class RelayEndpoint:
         self._endpoint = HostnameEndpoint(reactor, address, port, timeout=ATTEMPT)
         self._turn_end = turn_end(reactor)
         self.dialling_since: float | None = None
+        self._told = ""
         self.refused: Callable[[SessionRefused], None] = lambda error: None
 
     def __repr__(self) -> str:
@@ -143,13 +144,19 @@ class RelayEndpoint:
         """Tell why there is no session, unless it is because nobody wants it any more."""
         error = failure.value or ConnectError()
         if isinstance(error, SessionRefused):
-            self.log.error("{relay} refuses the session: {error}", relay=self._name, error=error)
             self.refused(error)
+            self._tell(f"it refuses the session: {error}")
         elif isinstance(error, TimeoutError):
-            self.log.error("cannot reach {relay}: no session in {limit:g} s", relay=self._name, limit=ATTEMPT)
+            self._tell(f"nothing within {ATTEMPT:g} s; trying again")
         elif not isinstance(error, CancelledError):
-            self.log.error("cannot reach {relay}: {error}", relay=self._name, error=describe(error))
+            self._tell(f"{describe(error)}; trying again")
         return failure
+
+    def _tell(self, why: str) -> None:
+        """Log why an attempt failed; loudly only if it is not why the last one did."""
+        level = LogLevel.debug if why == self._told else LogLevel.error
+        self._told = why
+        self.log.emit(level, "no session with {relay}: {why}", relay=self._name, why=why)
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         self.dialling_since = self._reactor.seconds()
@@ -157,7 +164,7 @@ class RelayEndpoint:
             transport = await self._dial()
         finally:
             self.dialling_since = None
-        session = transport.session
+        session, self._told = transport.session, ""
         protocol = factory.buildProtocol(transport.getPeer())
         if protocol is None:
             session.close()

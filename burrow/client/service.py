@@ -181,10 +181,10 @@ class Client(Service):
             failure.raiseException()
             return
         name = tunnel.definition.name
-        self.log.error("tunnel {name} is refused: {error}", name=name, error=error)
         if self.session is not None:
             self._again[tunnel] = self._clock.callLater(BIND_AGAIN, self._bind, tunnel)
         self._watcher.tunnel_refused(tunnel, error)
+        self.log.error("tunnel {name} is refused: {error}", name=name, error=error)
 
     def _refused(self, error: SessionRefused) -> None:
         if error.code in FATAL and not self.given_up:
