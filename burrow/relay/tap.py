@@ -102,10 +102,11 @@ def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
         ConfigError: It cannot be had, such as a socket that systemd did not pass.
     """
     try:
-        return serverFromString(reactor, description)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except Exception as error:  # KeyError, IndexError, ValueError: Twisted's parsers raise what they like
         problem = f"{type(error).__name__}: {error}"
         raise ConfigError(f"cannot listen on {description}: {problem}") from error
+    return endpoint
 
 
 def certificates_of(config: RelayConfig) -> Certificates:
