@@ -96,7 +96,19 @@ def _others(common: Schema) -> list[Command]:
             joining,
             description="With -relay and -fingerprint the token says where the relay is and how to know it:"
             " it is then all that a client has to be given.",
-            examples=(("relay token new", "print a token and its hash"),),
+            examples=(
+                ("relay token new", "print a token and its hash"),
+                ("relay token new -relay HOST:443 -fingerprint sha256:HEX", "a join token, and its hash"),
+            ),
+        ),
+        Command(
+            "relay fingerprint",
+            "print the fingerprint of a relay's key, for a join token",
+            positionals=(Positional("file", "relay.yml, or the relay's certificate in PEM form"),),
+            examples=(
+                ("relay fingerprint /etc/burrow/relay.yml", "of the relay of that configuration"),
+                ("relay fingerprint relay.example.com.crt", "of the relay that has that certificate"),
+            ),
         ),
         Command("version", "print the version"),
         Command(

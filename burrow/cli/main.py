@@ -62,6 +62,7 @@ def perform(invocation: Invocation, known: Sequence[Command], discovered: Discov
         "version": lambda: _print(VERSION),
         "plugins": lambda: plugins(discovered),
         "ca": authority,
+        "relay fingerprint": lambda: print_fingerprint(invocation.values["file"]),
         "relay token new": lambda: new_relay_token(invocation.values),
     }
     if name in simple:
@@ -93,6 +94,13 @@ def authority() -> int:
     from burrow.relay.authority import LocalAuthority
 
     return _print(str(LocalAuthority.load_or_create(state_directory(os.environ)).certificate_path))
+
+
+def print_fingerprint(file: str) -> int:
+    """Print the fingerprint of a relay's key."""
+    from burrow.cli.relay_key import relay_fingerprint
+
+    return _print(relay_fingerprint(Path(file)))
 
 
 def new_relay_token(values: dict[str, Any]) -> int:

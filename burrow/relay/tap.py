@@ -78,7 +78,7 @@ def make_relay(reactor: Any, config: RelayConfig, discovered: Discovered) -> Rel
         Entrance(listener.endpoint, endpoint_of(reactor, listener.endpoint), listener.kinds)
         for listener in config.listen
     ]
-    limits = config.limits
+    limits, certificates = config.limits, certificates_of(config)
     place = Place(config.domain, tcp_ports=range(config.tcp_ports.first, config.tcp_ports.last + 1))
     return RelayService(
         reactor,
@@ -86,7 +86,7 @@ def make_relay(reactor: Any, config: RelayConfig, discovered: Discovered) -> Rel
         (config.region,),
         entrances,
         FileAccounts(config.accounts, config.anonymous),
-        certificates_of(config),
+        certificates,
         discovered.protocols,
         Admission(
             config.hello_timeout, limits.sessions, limits.tunnels, limits.streams, limits.unauthenticated
@@ -110,7 +110,31 @@ def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
 
 
 def certificates_of(config: RelayConfig) -> Certificates:
-    """Return the relay's certificates: of the folder, else of an authority of its own."""
+    """Return the relay's certificates: of the folder, else of an authority of its own.
+
+    Raises:
+        ConfigError: One cannot be used, or there is none for the relay's own name.
+    """
+    certificates = _certificates_of(config)
+    try:
+        key = certificates.fingerprint_for(config.domain)
+    except ConfigError as error:
+        raise ConfigError(f"{config.certificates}: {error}, the relay's own name") from None
+    log.info("{domain} has the key {fingerprint}", domain=config.domain, fingerprint=key)
+    _check_wildcard(config, certificates)
+    return certificates
+
+
+def _check_wildcard(config: RelayConfig, certificates: Certificates) -> None:
+    """Warn of a relay that could serve no https tunnel."""
+    if any("https" in listener.kinds for listener in config.listen):
+        try:
+            certificates.credentials_for(f"*.{config.domain}")
+        except ConfigError as error:
+            log.warn("{folder}: {error}, of https tunnels", folder=config.certificates, error=error)
+
+
+def _certificates_of(config: RelayConfig) -> Certificates:
     if config.certificates is not None:
         return Certificates(config.certificates)
     authority = LocalAuthority.load_or_create(config.state)
