@@ -95,15 +95,15 @@ class Template:
         fixed = [b"\x00\x01" + number + b"\x00\x08" for number in numbers]
         self._layout = struct.Struct(">" + "5sQ" * len(fixed) + "3sH")
         self._fixed = (*fixed, b"\x00\x01" + last)
+        self._fields: list[bytes | int] = [field for key in self._fixed for field in (key, 0)]
         self.key = fixed[0][:3]
         self.most = most
         self.size = self._layout.size
 
     def head(self, *values: int) -> bytes:
         """Return what stands in front of the last value: the numbers, then that value's length."""
-        fields: list[bytes | int] = []
-        for fixed, number in zip(self._fixed, values, strict=True):
-            fields += (fixed, number)
+        fields = self._fields.copy()
+        fields[1::2] = values
         return self._layout.pack(*fields)
 
     def parse(self, data: Buffer, start: int) -> tuple[int, ...]:
