@@ -241,7 +241,7 @@ class Session:
     def _send_batch(self) -> bool:
         """Write up to `BATCH` bytes of Segments in one go; return whether there was anything."""
         boxes, size = [], 0
-        while size < BATCH:
+        while size < BATCH and self.mux.waiting:
             parts = self.mux.take(min(self._retained.room, frames.SEGMENT_PAYLOAD))
             if not parts:
                 break
