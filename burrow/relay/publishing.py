@@ -88,8 +88,10 @@ class Names:
         if subdomain:
             wanted = f"{subdomain}.{self._place.domain}"
             return self._below_domain(tunnel, valid_name(wanted, str(subdomain), SUBDOMAIN_NOT_VALID))
-        if claim.hostname:
+        if claim.hostname.endswith(f".{self._place.domain}"):
             return self._below_domain(tunnel, claim.hostname)
+        if claim.hostname:  # it was reserved when the ticket was written, and has to be still
+            return self._custom(tunnel, claim.hostname)
         return self._random()
 
     def _custom(self, tunnel: TunnelRecord, name: str) -> str:

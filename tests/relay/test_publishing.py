@@ -115,6 +115,27 @@ class NameTests(Base):
         claiming = self.publication(claim=Claim("4be01d77.relay.test"))
         self.assertEqual(self.assertRaises(TunnelRefused, claiming.publish, "plain", "http").code, TAKEN)
 
+    def test_claimed_and_not_reserved_any_more(self) -> None:
+        """A ticket does not outlive the reservation of the custom name in it."""
+        claiming = self.publication(claim=Claim("old.example"))
+        self.assertEqual(self.assertRaises(TunnelRefused, claiming.hostname).code, 319)
+        claiming = self.publication(OTHER, claim=Claim("relay.test"))
+        self.assertEqual(self.assertRaises(TunnelRefused, claiming.hostname).code, 320)
+
+    def test_variants_of_a_name_are_one_name(self) -> None:
+        """Case, a final dot and the international form lead to the same name, and to its owner."""
+        owned = self.publication(subdomain="b\u00fccher")
+        self.assertEqual(owned.hostname(), "xn--bcher-kva.relay.test")
+        owned.publish("plain", "http")
+        for variant in ("B\u00dcCHER", "xn--bcher-kva", "XN--BCHER-KVA", "bu\u0308cher"):
+            other = self.publication(OTHER, subdomain=variant)
+            refused = self.assertRaises(TunnelRefused, other.publish, "plain", "http")
+            self.assertEqual(refused.code, TAKEN, variant)
+        for variant in ("b%c3%bccher", "shop.", "shop..x", "a b", "shop\0", "*", "-", "\u3002"):
+            other = self.publication(OTHER, subdomain=variant)
+            refused = self.assertRaises(TunnelRefused, other.hostname)
+            self.assertIn(refused.code, (321, 327, 318), variant)
+
     def test_a_wish_beats_a_claim(self) -> None:
         """A name that the settings ask for counts, whatever the tunnel had before."""
         publication = self.publication(claim=Claim("4be01d77.relay.test"), subdomain="shop")
