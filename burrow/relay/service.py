@@ -59,7 +59,8 @@ class Admission:
         sessions: Of an account at a time.
         tunnels: Of a session.
         streams: Of a session, open.
-        unauthenticated: Connections at a time that nobody has taken yet.
+        unauthenticated: Connections at a time that nobody has taken yet, and as many whose Hello
+            is not answered yet.
     """
 
     hello_timeout: float = 10.0
@@ -120,7 +121,7 @@ class Relay(Service):
         tickets = Tickets(ticket_key, time.time)
         served = {name: protocols[name] for name in edges}
         publishing = Publishing(served, edges, policy, publication, tickets, admission.tunnels)
-        house = House(place.domain, regions, admission.sessions, admission.streams)
+        house = House(place.domain, regions, admission.sessions, admission.streams, admission.unauthenticated)
         self._sessions = Sessions(reactor, turn_end(reactor), accounts, house, publishing)
         self._claims.add(SessionClaim(self._sessions, certificates, place.domain, reactor))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from burrow.interfaces.account import Account, IAccounts, IPolicy
 from burrow.interfaces.listener import Arrival, IListenerClaim
 from burrow.interfaces.protocol import IEdge, ITunnelProtocol
 from burrow.interfaces.stream import Visitor
+from burrow.net.listening import SOURCE_LIMIT, source_of
 from burrow.net.tls import SESSION_ALPN, TLSFactory
 from burrow.relay.certificates import Certificates
 from burrow.relay.publishing import Publication
@@ -216,12 +218,14 @@ class House:
         regions: The regions that it serves, its own first; empty for any.
         sessions: Sessions that an account may have at a time.
         streams: Open streams of a session.
+        greeting: Connections at a time of clients whose Hello is not answered yet.
     """
 
     domain: str
     regions: tuple[str, ...]
     sessions: int
     streams: int
+    greeting: int = 1_000
 
 
 class Sessions:
@@ -241,6 +245,7 @@ class Sessions:
         self._clock, self._turn_end = clock, turn_end
         self._accounts, self._house, self._publishing = accounts, house, publishing
         self._sessions: list[ClientSession] = []
+        self._greeting: Counter[str] = Counter()  # connections by source
         self._undoing: set[Deferred[Any]] = set()
         self._stopping = False
 
@@ -248,9 +253,22 @@ class Sessions:
         """Return how many sessions are attached."""
         return len(self._sessions)
 
-    def link(self) -> Link:
-        """Return the protocol for a transport that may become a session's link."""
-        return Acceptor(self._clock, self._turn_end, self._admit, self._established).link
+    def takes(self, source: str) -> bool:
+        """Tell whether one more connection of a source (`source_of`) may say Hello now."""
+        crowded = bool(source) and self._greeting[source] >= SOURCE_LIMIT
+        return not crowded and self._greeting.total() < self._house.greeting
+
+    def link(self, source: str = "") -> Link:
+        """Return the protocol for a transport, of a source, that may become a session's link."""
+        acceptor = Acceptor(self._clock, self._turn_end, self._admit, self._established)
+        self._greeting[source] += 1
+        acceptor.over.addCallback(lambda _: self._greeted(source))
+        return acceptor.link
+
+    def _greeted(self, source: str) -> None:
+        self._greeting[source] -= 1
+        if not self._greeting[source]:
+            del self._greeting[source]
 
     async def _admit(self, offer: Offer, link: Link) -> tuple[Welcome, CommandLocator]:
         account = await self._accounts.authenticate(offer.token)
@@ -338,13 +356,14 @@ class SessionClaim:
 
     def claim(self, arrival: Arrival) -> IProtocolFactory | None:
         """See `IListenerClaim.claim`."""
-        if SESSION_ALPN not in arrival.alpn:
+        source = source_of(arrival.peer)
+        if SESSION_ALPN not in arrival.alpn or not self._sessions.takes(source):
             return None
         try:
             context = self._certificates.session_context(arrival.server_name or self._domain)
         except ConfigError:
             return None
-        factory = Factory.forProtocol(self._sessions.link)
+        factory = Factory.forProtocol(lambda: self._sessions.link(source))
         factory.noisy = False
         secure: IProtocolFactory = TLSFactory(context, False, factory, self._clock, buffering=False)
         return secure

@@ -158,6 +158,7 @@ class Acceptor:
 
     Attributes:
         link: The protocol for the transport.
+        over: Fires when the greeting is over, with a session or without.
     """
 
     log = Logger()
@@ -182,6 +183,7 @@ class Acceptor:
         self._admit, self._established = admit, established
         self._admitting: Deferred[None] | None = None
         self.link = Link(clock, self)
+        self.over: Deferred[None] = Deferred()
 
     def ready(self, link: Link) -> None:
         """Wait: the client speaks first."""
@@ -203,6 +205,7 @@ class Acceptor:
 
     def lost(self, reason: Exception) -> None:
         """Stop asking who it is: nobody waits for the answer."""
+        self.over.callback(None)
         if self._admitting is not None:
             self._admitting.cancel()
 
@@ -233,6 +236,7 @@ class Acceptor:
         box[amp.ANSWER] = tag
         link.write(box.serialize())
         session.attach(link, welcome.promises, offer.promises)
+        self.over.callback(None)
         self._established(session, offer, locator)
 
     def _refuse(self, link: Link, tag: bytes, error: SessionRefused) -> None:
