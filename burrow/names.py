@@ -20,6 +20,8 @@ def canonical(name: str) -> str:
         ValueError: Not a hostname; the text says what is wrong with it.
     """
     text = name.removesuffix(".")
+    if len(text) > LONGEST_NAME:  # not quoted as a whole, and not looked at: it may be very long
+        raise ValueError(f"{text[:60]!r}... is not a hostname: wanted 1 to {LONGEST_NAME} characters")
     try:
         text = text.lower() if text.isascii() else text.encode("idna").decode("ascii").lower()
     except UnicodeError:

@@ -13,7 +13,7 @@ from burrow.client.definitions import TunnelDefinition
 from burrow.errors import TunnelRefused
 from burrow.interfaces.protocol import IForwarderHost
 from burrow.interfaces.upstream import IUpstream
-from burrow.session.commands import Bind, Unbind
+from burrow.session.commands import Bind, Unbind, printable
 from burrow.session.session import Session
 
 LARGEST_SETTINGS = 65_535  #: bytes of JSON, all that an AMP value holds
@@ -83,7 +83,7 @@ class Tunnel:
         except Exception:
             session.mux.unlisten(self._number)
             raise
-        self.urls, self._ticket = list(answer["urls"]), answer["ticket"]
+        self.urls, self._ticket = [printable(url) for url in answer["urls"]], answer["ticket"]
 
     async def unbind(self, session: Session) -> None:
         """Take the tunnel off the public; streams that are open go on."""

@@ -19,6 +19,7 @@ from burrow.interfaces.protocol import IPublication
 from burrow.names import canonical, covers
 from burrow.relay.routing import SIDES, Route, Routes, TunnelRecord
 from burrow.relay.tickets import Claim
+from burrow.settings import shown
 
 RANDOM_NAME = 6  #: bytes of a random name: twelve hexadecimal digits (row A3)
 NAME_TRIES = 20  #: random names tried before giving up; one is taken once in 2**48 / tunnels
@@ -130,7 +131,7 @@ def valid_name(name: str, wanted: str, code: int) -> str:
         return canonical(name)
     except ValueError as error:
         code = WILDCARD_NOT_VALID if wanted.startswith("*") else code
-        raise TunnelRefused(f"The name {wanted!r} is not valid: {error}.", code) from None
+        raise TunnelRefused(f"The name {shown(wanted)} is not valid: {error}.", code) from None
 
 
 def not_reserved(name: str) -> TunnelRefused:
@@ -167,7 +168,7 @@ class Ports:
     def _reserved(self, tunnel: TunnelRecord, wanted: str) -> int:
         host, _, text = wanted.rpartition(":")
         if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
-            problem = f"The remote address {wanted!r} is not valid: wanted HOST:PORT or PORT."
+            problem = f"The remote address {shown(wanted)} is not valid: wanted HOST:PORT or PORT."
             raise TunnelRefused(problem, PORT_NOT_RESERVED)
         port, account = int(text), tunnel.owner
         here = not host or host.lower().rstrip(".") == self._place.domain
@@ -175,7 +176,7 @@ class Ports:
         own = owner == account.name or port in account.addresses or (account.any_name and port >= 1024)
         if not here or not own or owner not in (None, account.name):
             problem = f"The remote address '{self._place.domain}:{port}' is not reserved for your account."
-            problem = problem if here else f"The remote address {wanted!r} is not one of this relay."
+            problem = problem if here else f"The remote address {shown(wanted)} is not one of this relay."
             raise TunnelRefused(problem, PORT_NOT_RESERVED)
         return port
 

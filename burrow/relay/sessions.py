@@ -32,7 +32,7 @@ from burrow.session.handshake import Acceptor, Offer, Welcome
 from burrow.session.link import Link
 from burrow.session.mux import Promises
 from burrow.session.session import Session, TurnEnd
-from burrow.settings import Schema
+from burrow.settings import Schema, shown
 from burrow.wire.frames import ByeCode
 
 BYE_TIMEOUT = 1.0  #: seconds that telling a client about the end may take
@@ -139,7 +139,7 @@ class ClientSession(CommandLocator):
         plugin = self._publishing.protocols.get(protocol)
         if plugin is None:
             known = ", ".join(self._publishing.protocols)
-            raise TunnelRefused(f"Unknown protocol {protocol!r}: this relay has {known}.", 332)
+            raise TunnelRefused(f"Unknown protocol {shown(protocol)}: this relay has {known}.", 332)
         values = read_settings(plugin, settings)
         record = TunnelRecord(self.account, protocol, name, values, self._publishing.policy)
         publication = self._publishing.publication(record, claim)
@@ -276,7 +276,7 @@ class Sessions:
             raise SessionRefused("This relay stops: try again soon.")
         regions = self._house.regions
         if regions and offer.region not in regions:
-            wanted = f"Region {offer.region!r} is not here: this relay serves {', '.join(regions)}."
+            wanted = f"Region {shown(offer.region)} is not here: this relay serves {', '.join(regions)}."
             raise SessionRefused(wanted, 322)
         self._make_room(account, offer.instance)
         region = regions[0] if regions else offer.region

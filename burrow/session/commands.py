@@ -7,18 +7,26 @@ from twisted.protocols import amp
 from burrow.errors import SessionRefused, TunnelRefused
 
 
+LONGEST_REFUSAL = 2_000  #: characters that are sent of a refusal
+
+
+def printable(text: str) -> str:
+    """Return a peer's text in one line, with what a terminal could obey escaped as in Python."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class Refusal(Exception):
     """A refusal on the wire: its text is the code of contract 1.6, a blank, and the message."""
 
     @classmethod
     def of(cls, error: TunnelRefused) -> Refusal:
         """Make the wire form of a refusal."""
-        return cls(f"{error.code} {error}")
+        return cls(f"{error.code} {error}"[:LONGEST_REFUSAL])
 
     def parts(self) -> tuple[str, int]:
-        """Return message and code."""
-        code, _, message = str(self).partition(" ")
-        return (message, int(code)) if code.isdecimal() else (str(self), 0)
+        """Return message, fit to be shown, and code."""
+        code, _, message = printable(str(self)).partition(" ")
+        return (message, int(code)) if code.isdecimal() and len(code) < 10 else (printable(str(self)), 0)
 
     def session_refused(self) -> SessionRefused:
         """Return what the client's user reads when a Hello was refused."""

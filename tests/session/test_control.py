@@ -9,7 +9,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import SessionLost, TunnelRefused
-from burrow.session.commands import Bind, Refusal, Unbind
+from burrow.session.commands import LONGEST_REFUSAL, Bind, Refusal, Unbind
 from burrow.session.control import MOST_QUESTIONS
 from burrow.wire.boxes import encode
 from burrow.wire.frames import ByeCode
@@ -244,3 +244,23 @@ class AskingTests(SynchronousTestCase):
         self.answer.addErrback(lambda failure: later.append(self.peer.session.call(Unbind, tunnel=1)))
         self.peer.session.close()
         self.failureResultOf(later[0], SessionLost)
+
+
+class RefusalTests(SynchronousTestCase):
+    """Refusals on the wire."""
+
+    def test_there_and_back(self) -> None:
+        """Message and code arrive."""
+        refused = Refusal.of(TunnelRefused("The name is taken.", 334)).tunnel_refused()
+        self.assertEqual((str(refused), refused.code), ("The name is taken.", 334))
+
+    def test_any_text(self) -> None:
+        """What a hostile relay says is one line without anything that a terminal obeys."""
+        for text in ("334 a\x1b[2Jb\r\nc", "a\u202eb", "9" * 5000 + " x", "-1 x", ""):
+            message, code = Refusal(text).parts()
+            self.assertTrue(message.isprintable(), message)
+            self.assertLess(code, 2**31)
+
+    def test_long_text(self) -> None:
+        """A refusal fits into a box, however long what it quotes is."""
+        self.assertEqual(len(str(Refusal.of(TunnelRefused("x" * 100_000)))), LONGEST_REFUSAL)
