@@ -6,7 +6,6 @@ from twisted.protocols import amp
 
 from burrow.errors import SessionRefused, TunnelRefused
 
-
 LONGEST_REFUSAL = 2_000  #: characters that are sent of a refusal
 
 
