@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
@@ -49,6 +51,17 @@ def retry_delay(failures: int) -> float:
     steps = min(max(failures, 1), FULL_GROWN) - 1
     bound = min(LONGEST_DELAY, 2 * FIRST_DELAY * GROWTH**steps)
     return random.uniform(LEAST_DELAY, bound)  # noqa: S311 - spreads load, guards nothing
+
+
+def endpoint_to(reactor: Any, address: str, port: int) -> IStreamClientEndpoint:
+    """Return the endpoint of a name or a numeric address; only a name needs a resolver's thread."""
+    if isIPAddress(address):
+        endpoint: IStreamClientEndpoint = TCP4ClientEndpoint(reactor, address, port, timeout=ATTEMPT)
+    elif isIPv6Address(address):
+        endpoint = TCP6ClientEndpoint(reactor, address, port, timeout=ATTEMPT)
+    else:
+        endpoint = HostnameEndpoint(reactor, address, port, timeout=ATTEMPT)
+    return endpoint
 
 
 @implementer(ITransport)
@@ -120,7 +133,7 @@ class RelayEndpoint:
         self._reactor, self._offer, self._tls = reactor, offer, tls
         self._name = f"{host}:{port}"
         address = address or ("127.0.0.1" if is_localhost(host) else host)
-        self._endpoint = HostnameEndpoint(reactor, address, port, timeout=ATTEMPT)
+        self._endpoint = endpoint_to(reactor, address, port)
         self._turn_end = turn_end(reactor)
         self.dialling_since: float | None = None
         self._told = ""
