@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.amp import CommandLocator
@@ -28,6 +28,7 @@ from burrow.relay.publishing import Publication
 from burrow.relay.routing import TunnelRecord
 from burrow.relay.tickets import Claim, Tickets
 from burrow.session.commands import Bind, Refusal, Unbind
+from burrow.session.endpoints import ConnectingEnd
 from burrow.session.handshake import Acceptor, Offer, Welcome
 from burrow.session.link import Link
 from burrow.session.mux import Promises
@@ -68,9 +69,9 @@ class SessionBinding:
         """Lead to tunnel ``number`` of the client."""
         self._session, self._number = session, number
 
-    def connect(self, factory: IProtocolFactory, visitor: Visitor) -> IProtocol:
-        """Open a stream; see `burrow.relay.routing.Binding`."""
-        return self._session.open(self._number, visitor, factory)
+    def endpoint(self, visitor: Visitor) -> ConnectingEnd:
+        """Return where a visitor is connected to; see `burrow.relay.routing.Binding`."""
+        return ConnectingEnd(self._session, self._number, visitor)
 
 
 class ClientSession(CommandLocator):
@@ -297,7 +298,7 @@ class Sessions:
             SessionRefused: It may not.
         """
         own = [one for one in self._sessions if one.account.name == account.name]
-        for orphan in (one for one in own if one.instance == instance):
+        for orphan in [one for one in own if one.instance == instance]:
             orphan.session.close(ByeCode.REPLACED, "the same client has come back")
             own.remove(orphan)
         limit = account.limits.get("sessions", self._house.sessions)
