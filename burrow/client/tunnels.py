@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 from zope.interface import implementer
 
 from burrow.client.definitions import TunnelDefinition
@@ -14,6 +15,7 @@ from burrow.errors import TunnelRefused
 from burrow.interfaces.protocol import IForwarderHost
 from burrow.interfaces.upstream import IUpstream
 from burrow.session.commands import Bind, Unbind, printable
+from burrow.session.endpoints import ListeningEnd
 from burrow.session.session import Session
 
 LARGEST_SETTINGS = 65_535  #: bytes of JSON, all that an AMP value holds
@@ -56,6 +58,7 @@ class Tunnel:
         host = ForwarderHost(clock, definition.name)
         self._factory: IProtocolFactory = self._protocol.forwarder(upstream, definition.settings, host)
         self._ticket = b""
+        self._port: IListeningPort | None = None
         self.urls: list[str] = []
 
     async def bind(self, session: Session) -> None:
@@ -65,7 +68,7 @@ class Tunnel:
             TunnelRefused: The relay declined.
             SessionLost: The session ended meanwhile.
         """
-        session.mux.listen(self._number, self._factory)
+        port = await ListeningEnd(session, self._number).listen(self._factory)
         try:
             settings = json.dumps(self._edge_settings()).encode()
             if len(settings) > LARGEST_SETTINGS:
@@ -81,14 +84,16 @@ class Tunnel:
                 ticket=self._ticket,
             )
         except Exception:
-            session.mux.unlisten(self._number)
+            await maybeDeferred(port.stopListening)
             raise
+        self._port = port
         self.urls, self._ticket = [printable(url) for url in answer["urls"]], answer["ticket"]
 
     async def unbind(self, session: Session) -> None:
         """Take the tunnel off the public; streams that are open go on."""
         self.urls = []
-        session.mux.unlisten(self._number)
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
         await session.call(Unbind, tunnel=self._number)
 
     def lost(self) -> None:

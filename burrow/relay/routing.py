@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import SessionLost, TunnelOffline, TunnelRefused, VisitorRefused
@@ -27,11 +28,11 @@ SIDES = ("plain", "tls")  #: of a hostname: what is served without TLS, and what
 class Binding(Protocol):
     """Somebody who serves a tunnel at the moment: a session, later a worker or an SSH connection."""
 
-    def connect(self, factory: IProtocolFactory, visitor: Visitor) -> IProtocol:
-        """Open a stream at once and return its protocol, which has had ``connectionMade``.
+    def endpoint(self, visitor: Visitor) -> IStreamClientEndpoint:
+        """Return where a visitor is connected to.
 
-        Raises:
-            SessionLost: It is going, and serves nobody any more.
+        Its ``connect`` fails with `SessionLost` when this binding is going and serves nobody any
+        more, and with `TunnelRefused` when it takes no more visitors.
         """
 
 
@@ -92,14 +93,26 @@ class TunnelRecord:
             self._policy.admit(self.owner, visitor)
         except VisitorRefused as refused:
             return fail(refused)
-        for binding in tuple(self.bindings):
-            try:
-                return succeed(binding.connect(factory, visitor))
-            except SessionLost:
-                continue
-            except TunnelRefused as refused:  # its streams are all in use
-                return fail(TunnelOffline(str(refused)))
-        return fail(TunnelOffline(f"nobody serves tunnel {self.name!r} of account {self.account!r}"))
+        return self._connect(iter(tuple(self.bindings)), factory, visitor)
+
+    def _connect(
+        self, bindings: Iterator[Binding], factory: IProtocolFactory, visitor: Visitor
+    ) -> Deferred[IProtocol]:
+        binding = next(bindings, None)
+        if binding is None:
+            return fail(TunnelOffline(f"nobody serves tunnel {self.name!r} of account {self.account!r}"))
+        connecting: Deferred[IProtocol] = binding.endpoint(visitor).connect(factory)
+        return connecting.addErrback(self._elsewhere, bindings, factory, visitor)
+
+    def _elsewhere(
+        self, failure: Failure, bindings: Iterator[Binding], factory: IProtocolFactory, visitor: Visitor
+    ) -> Deferred[IProtocol]:
+        """Try the binding that was attached before the one that failed."""
+        if failure.check(SessionLost):
+            return self._connect(bindings, factory, visitor)
+        if failure.check(TunnelRefused):  # its streams are all in use
+            return fail(TunnelOffline(failure.getErrorMessage()))
+        return fail(failure)
 
 
 @dataclass(frozen=True)

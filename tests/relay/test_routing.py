@@ -6,12 +6,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.defer import fail, succeed
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from burrow.errors import SessionLost, TunnelOffline, VisitorRefused
+from burrow.errors import SessionLost, TunnelOffline, TunnelRefused, VisitorRefused
 from burrow.interfaces.account import Account
 from burrow.interfaces.stream import Visitor
 from burrow.interfaces.tunnel import ITunnel
@@ -24,17 +25,27 @@ VISITOR = Visitor("198.51.100.7", 4000, "tcp", "20000")
 class Serving:
     """A binding that writes down who came."""
 
-    def __init__(self, lost: bool = False) -> None:
+    def __init__(self, lost: Exception | None = None) -> None:
         self.visitors: list[Visitor] = []
         self.lost = lost
 
-    def connect(self, factory: IProtocolFactory, visitor: Visitor) -> IProtocol:
+    def endpoint(self, visitor: Visitor) -> Any:
+        """Return the way to it."""
+        return Way(self, visitor)
+
+
+class Way:
+    """How one visitor is connected to a binding."""
+
+    def __init__(self, serving: Serving, visitor: Visitor) -> None:
+        self.serving, self.visitor = serving, visitor
+
+    def connect(self, factory: IProtocolFactory) -> Any:
         """Serve, unless lost."""
-        if self.lost:
-            raise SessionLost("going")
-        self.visitors.append(visitor)
-        protocol: Any = factory.buildProtocol(visitor)
-        return protocol  # type: ignore[no-any-return]
+        if self.serving.lost is not None:
+            return fail(self.serving.lost)
+        self.serving.visitors.append(self.visitor)
+        return succeed(factory.buildProtocol(self.visitor))
 
 
 class Doorman:
@@ -83,13 +94,14 @@ class TunnelRecordTests(SynchronousTestCase):
     def test_going(self) -> None:
         """A session that is going does not cost the visitor anything while another one serves."""
         old = Serving()
-        self.successResultOf(self.connect(record(Serving(lost=True), old)))
+        self.successResultOf(self.connect(record(Serving(SessionLost("going")), old)))
         self.assertEqual(old.visitors, [VISITOR])
 
     def test_offline(self) -> None:
         """A tunnel that nobody serves fails at once."""
         self.failureResultOf(self.connect(record()), TunnelOffline)
-        self.failureResultOf(self.connect(record(Serving(lost=True))), TunnelOffline)
+        self.failureResultOf(self.connect(record(Serving(SessionLost("going")))), TunnelOffline)
+        self.failureResultOf(self.connect(record(Serving(TunnelRefused("full")))), TunnelOffline)
 
     def test_policy_first(self) -> None:
         """A visitor who is not admitted reaches nobody, and learns nothing of who is there."""
