@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLClientConnectionCreator,
@@ -51,6 +51,11 @@ def retry_delay(failures: int) -> float:
     steps = min(max(failures, 1), FULL_GROWN) - 1
     bound = min(LONGEST_DELAY, 2 * FIRST_DELAY * GROWTH**steps)
     return random.uniform(LEAST_DELAY, bound)  # noqa: S311 - spreads load, guards nothing
+
+
+def _timed_out(result: object, seconds: float) -> Failure:
+    """Return what an attempt without a result in time fails with, whatever cancelling it brought."""
+    return Failure(TimeoutError(seconds, "a session"))
 
 
 def endpoint_to(reactor: Any, address: str, port: int) -> IStreamClientEndpoint:
@@ -151,7 +156,7 @@ class RelayEndpoint:
             ConnectError: It cannot be reached or verified; logged here, in one line.
         """
         attempt = Deferred.fromCoroutine(self._connect(factory))
-        return attempt.addTimeout(ATTEMPT, self._reactor).addErrback(self._failed)
+        return attempt.addTimeout(ATTEMPT, self._reactor, _timed_out).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> Failure:
         """Tell why there is no session, unless it is because nobody wants it any more."""
@@ -161,7 +166,7 @@ class RelayEndpoint:
             self._tell(f"it refuses the session: {error}")
         elif isinstance(error, TimeoutError):
             self._tell(f"nothing within {ATTEMPT:g} s; trying again")
-        elif not isinstance(error, CancelledError):
+        elif not isinstance(error, CancelledError | ConnectingCancelledError):
             self._tell(f"{describe(error)}; trying again")
         return failure
 
