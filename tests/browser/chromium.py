@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ FLAGS = [
     "--disable-dev-shm-usage",
     "--window-size=900,1150",
 ]
-SCREENSHOTS = Path(tempfile.gettempdir()) / "burrow-screenshots"
+SCREENSHOTS = Path(tempfile.gettempdir()) / f"burrow-screenshots-{os.getuid()}"
 
 
 class Browser:
