@@ -7,7 +7,6 @@ turn, so the protocol is never called from inside a call of its own.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,13 @@ from zope.interface import implementer
 from burrow.errors import ProtocolError
 from burrow.interfaces.stream import IStream
 from burrow.session.credit import ReceiveWindow
+from burrow.session.waiting import Incoming, Outgoing
 from burrow.wire import frames
 
 if TYPE_CHECKING:
     from burrow.session.mux import Mux
 
 HIGH_WATER = 131_072  #: bytes queued for sending at which a producer is paused
-PIECE = 122_880  #: bytes that a protocol gets at once at most
-SMALL = 1_024  #: bytes up to which pieces that arrive are put together while they wait
-CHUNKS = 1_024  #: pieces queued for sending from which on small ones are put together
 LOW_WATER = 65_536  #: bytes queued for sending at which it is resumed
 
 
@@ -65,12 +62,9 @@ class Stream:
 
     __slots__ = (
         "_arrived",
-        "_credit",
         "_ending",
         "_half_closeable",
-        "_head_taken",
         "_host",
-        "_limit",
         "_losing",
         "_mux",
         "_out",
@@ -80,7 +74,6 @@ class Stream:
         "_producer",
         "_producer_paused",
         "_protocol",
-        "_queued",
         "_reading",
         "_ready",
         "_state",
@@ -104,17 +97,15 @@ class Stream:
         self._state = State.OPEN
         self._protocol: IProtocol | None = None
         self._half_closeable = False
-        # Sending: chunks in order, the first of them from _head_taken on.
-        self._out: deque[bytes] = deque()
-        self._head_taken = self._queued = 0
-        self._limit = self._credit = credit  # in all; left of it
+        # Sending.
+        self._out = Outgoing(credit)
         self._ready = False  # waits for its turn in the mux
         self._ending = False  # End follows what is queued
         self._losing = False  # loseConnection was called
         self._producer: Any = None
         self._streaming = self._producer_paused = False
-        # Receiving: what arrived while paused, in order.
-        self._arrived: deque[bytes] = deque()
+        # Receiving.
+        self._arrived = Incoming()
         self._reading = True  # the protocol still wants data
         self._paused = False
         self._undrained = 0
@@ -150,13 +141,10 @@ class Stream:
         """Queue bytes; `ITransport.write`."""
         if not data or not self._may_write():
             return
-        self._out.append(data)
-        self._queued += len(data)
-        if len(self._out) > CHUNKS and self._queued < CHUNKS * SMALL:
-            self._join_chunks()
-        if not self._ready and self._credit:
+        self._out.push(data)
+        if not self._ready and self._out.credit:
             self._become_ready()
-        if self._queued > HIGH_WATER and self._streaming and not self._producer_paused:
+        if self._out.size > HIGH_WATER and self._streaming and not self._producer_paused:
             self._producer_paused = True
             self._tell(self._producer.pauseProducing)
 
@@ -171,7 +159,7 @@ class Stream:
 
     def queued(self) -> int:
         """Return the bytes written that have not left yet; see `IStream`."""
-        return self._queued
+        return self._out.size
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """See `IConsumer.registerProducer`; a producer that registers too late is stopped."""
@@ -193,7 +181,7 @@ class Stream:
             self._become_ready()
 
     def _ask_producer(self) -> None:
-        if self._producer is not None and self._producer_paused and self._queued <= LOW_WATER:
+        if self._producer is not None and self._producer_paused and self._out.size <= LOW_WATER:
             self._producer_paused = not self._streaming  # a pull producer is asked every time
             self._tell(self._producer.resumeProducing)
 
@@ -244,7 +232,7 @@ class Stream:
         """Deliver nothing any more and tell the peer so."""
         self._reading = False
         self._undrained = 0
-        self._arrived.clear()
+        self._arrived.drop()
         if not self._stop_sent and not self._peer_ended and self._state is not State.CLOSED:
             self._stop_sent = True
             self._mux.signal(frames.stop(self.number))
@@ -260,33 +248,20 @@ class Stream:
     def deliver(self, data: bytes) -> None:
         """Take the peer's next bytes."""
         if self._reading:
-            if self._arrived and len(data) + len(self._arrived[-1]) <= SMALL:
-                self._arrived[-1] += data
-            else:
-                self._arrived.append(data)
+            self._arrived.push(data)
             if not self._paused:
                 self._mux.fresh(self)
 
     def catch_up(self) -> None:
         """Deliver what has arrived, in large pieces, then the peer's end if it came too."""
         while self._arrived and not self._paused and self._protocol is not None:
-            piece = self._next_piece()
+            piece = self._arrived.take()
             self._undrained += len(piece)
             self._tell(self._protocol.dataReceived, piece)
         if not self._paused and self._reading:
             self._pay()
             if self._peer_ended and not self._arrived:
                 self._tell_peer_ended()
-
-    def _next_piece(self) -> bytes:
-        piece = self._arrived.popleft()
-        if not self._arrived:
-            return piece
-        pieces, size = [piece], len(piece)
-        while self._arrived and size + len(self._arrived[0]) <= PIECE:
-            pieces.append(self._arrived.popleft())
-            size += len(pieces[-1])
-        return b"".join(pieces)
 
     def _pay(self) -> None:
         """Give the peer credit for what has drained."""
@@ -296,11 +271,8 @@ class Stream:
 
     def raise_limit(self, limit: int) -> None:
         """Take more credit: the peer will now receive ``limit`` bytes in all."""
-        if limit < self._limit:
-            raise ProtocolError(f"the limit of stream {self.number} falls from {self._limit} to {limit}")
-        self._credit += limit - self._limit
-        self._limit = limit
-        if self._queued and self._credit and not self._ready:
+        self._out.raise_limit(limit)
+        if self._out.size and self._out.credit and not self._ready:
             self._become_ready()
 
     def peer_ended(self) -> None:
@@ -325,7 +297,7 @@ class Stream:
 
     def peer_stopped(self) -> None:
         """The peer will read no more: drop what is queued and answer with an End."""
-        self._drop_queue()
+        self._out.drop()
         self._ending = True
         if self._streaming and self._producer_paused:
             self._mux.later(self._ask_producer)  # what it produces is dropped, but it may find its end
@@ -346,30 +318,14 @@ class Stream:
 
     def take(self, most: int, parts: list[bytes | memoryview]) -> int:
         """Append up to ``most`` queued bytes, within the credit, to ``parts``; return how many."""
-        amount = min(most, self._credit, self._queued)
-        left = amount
-        while left:
-            chunk = self._out[0]
-            available = len(chunk) - self._head_taken
-            if available <= left:
-                parts.append(memoryview(chunk)[self._head_taken :] if self._head_taken else chunk)
-                self._out.popleft()
-                self._head_taken = 0
-                left -= available
-            else:
-                parts.append(memoryview(chunk)[self._head_taken : self._head_taken + left])
-                self._head_taken += left
-                left = 0
-        self._queued -= amount
-        self._credit -= amount
-        return amount
+        return self._out.take(most, parts)
 
     def turn_over(self) -> bool:
         """Finish a turn in the mux; return whether the stream wants another one."""
-        if self._producer_paused and self._queued <= LOW_WATER:
+        if self._producer_paused and self._out.size <= LOW_WATER:
             self._ask_producer()
-        if self._queued:
-            self._ready = self._credit > 0
+        if self._out.size:
+            self._ready = self._out.credit > 0
             return self._ready
         self._ready = False
         if self._ending and not self._producer_paused and (self._state, Event.END_SENT) in TRANSITIONS:
@@ -393,22 +349,13 @@ class Stream:
             self._ready = True
             self._mux.ready(self)
 
-    def _join_chunks(self) -> None:
-        """Put what is queued into one piece: thousands of tiny ones would weigh far more than their bytes."""
-        self._out = deque((b"".join(self._out)[self._head_taken :],))
-        self._head_taken = 0
-
-    def _drop_queue(self) -> None:
-        self._out.clear()
-        self._head_taken = self._queued = 0
-
     def _happened(self, event: Event) -> None:
         """Move on in the table; a closed stream leaves the mux."""
         self._state = TRANSITIONS[self._state, event]
         if self._state is State.CLOSED:
             if event is Event.RESET:
-                self._drop_queue()
-                self._arrived.clear()
+                self._out.drop()
+                self._arrived.drop()
                 self._undrained, self._reading = 0, False
             self._mux.closed(self, bool(self._arrived))
 

@@ -101,7 +101,7 @@ class FaultTests(SynchronousTestCase):
         """The simulation notices new data that overtakes what waits for a paused protocol."""
 
         def overtake(deliver: Any, stream: Stream, data: bytes) -> None:
-            stream._arrived.appendleft(data)
+            stream._arrived._pieces.appendleft(data)
             stream._mux.fresh(stream)
 
         self._notices(Stream, "deliver", overtake)
@@ -119,7 +119,7 @@ class FaultTests(SynchronousTestCase):
         """The simulation notices a sender that ignores its credit."""
 
         def greedy(take: Any, stream: Stream, most: int, parts: Any) -> Any:
-            stream._credit = max(stream._credit, 1_000_000)
+            stream._out.credit = max(stream._out.credit, 1_000_000)
             return take(stream, most, parts)
 
         self._notices(Stream, "take", greedy)

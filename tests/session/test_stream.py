@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from burrow.interfaces.stream import IStream
-from burrow.session.stream import CHUNKS, HIGH_WATER, TRANSITIONS, Event, State
+from burrow.session.stream import HIGH_WATER, TRANSITIONS, Event, State
+from burrow.session.waiting import CHUNKS
 from burrow.testing.recorders import Recorder, RecordingProducer
 from burrow.wire import frames
 from tests.session.peer import VISITOR, data

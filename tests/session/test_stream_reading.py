@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone
 
 from burrow.session.mux import Promises
-from burrow.session.stream import PIECE
+from burrow.session.waiting import PIECE
 from burrow.wire import frames
 from tests.session.peer import Peer, data
 from tests.session.stream_case import StreamCase
