@@ -127,25 +127,35 @@ def tunnels(invocation: Invocation, discovered: Discovered) -> int:
     from twisted.internet.defer import succeed
 
     from burrow.client.config import COMMON, default_config_path, load_client_config
-    from burrow.client.definitions import COMMAND_LINE, define
+
+    paths = [Path(path) for path in invocation.values["config"] or ()]
+    flags = {key: invocation.values[key] for key in invocation.given if key in COMMON}
+    config = load_client_config(paths, discovered.protocols, os.environ, flags, default_config_path())
+    definitions = _definitions(invocation, discovered, config)
+
     from burrow.net.reactor import install
 
-    name, values = invocation.command.name, invocation.values
-    paths = [Path(path) for path in values["config"] or ()]
-    flags = {key: values[key] for key in invocation.given if key in COMMON}
-    config = load_client_config(paths, discovered.protocols, os.environ, flags, default_config_path())
     install()
     from twisted.internet import reactor
 
     from burrow.cli.running import Run
 
+    run = Run(reactor, config, discovered)
+    if definitions is None:
+        return run.run(lambda: _demo(reactor, discovered))
+    return run.run(lambda: succeed(definitions))
+
+
+def _definitions(invocation: Invocation, discovered: Discovered, config: Any) -> Any:
+    """Return what the command publishes; ``None`` for what is not there before the reactor runs."""
+    from burrow.client.definitions import COMMAND_LINE, define
+
+    name, values = invocation.command.name, invocation.values
     if name == "demo":
-        return Run(reactor, config, discovered).run(lambda: _demo(reactor, discovered))
+        return None
     if name == "start":
-        definitions = _started(values, config)
-    else:
-        definitions = [define(COMMAND_LINE, discovered.protocols[name], values["addr"], values)]
-    return Run(reactor, config, discovered).run(lambda: succeed(definitions))
+        return _started(values, config)
+    return [define(COMMAND_LINE, discovered.protocols[name], values["addr"], values)]
 
 
 def _started(values: dict[str, Any], config: Any) -> Any:
