@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from burrow.client.connecting import RelayEndpoint, SessionTransport, retry_delay
 from burrow.client.tunnels import Tunnel
 from burrow.errors import SessionLost, SessionRefused, TunnelRefused
+from burrow.interfaces.stream import address_text
 from burrow.session.session import Session
 
 BIND_AGAIN = 10.0  #: seconds after which a refused tunnel is asked for again
@@ -100,6 +101,7 @@ class Client(Service):
         self._clock, self._watcher, self._endpoint = clock, watcher, endpoint
         endpoint.refused = self._refused
         self._again: dict[Tunnel, IDelayedCall] = {}
+        self._refusals: dict[Tunnel, str] = {}  # what was logged last
         factory = Factory.forProtocol(lambda: Presence(self))
         factory.noisy = False
         self._connection = ClientService(endpoint, factory, retryPolicy=retry_delay, clock=clock)
@@ -143,7 +145,7 @@ class Client(Service):
     def session_up(self, transport: SessionTransport) -> None:
         """Bind every tunnel."""
         self.session = transport.session
-        peer = transport.getPeer()
+        peer = address_text(transport.getPeer())
         self.log.info("session {session} established with {relay}", session=self.session, relay=peer)
         for tunnel in self.tunnels:
             self._bind(tunnel)
@@ -167,6 +169,7 @@ class Client(Service):
             binding.addErrback(lambda failure: self.log.failure("a tunnel could not be bound", failure))
 
     def _bound(self, _: None, tunnel: Tunnel) -> None:
+        self._refusals.pop(tunnel, None)
         for url in tunnel.urls:
             self.log.info(
                 "tunnel {name}: {url} -> {addr}", name=tunnel.definition.name, url=url, addr=tunnel.address
@@ -184,7 +187,9 @@ class Client(Service):
         if self.session is not None:
             self._again[tunnel] = self._clock.callLater(BIND_AGAIN, self._bind, tunnel)
         self._watcher.tunnel_refused(tunnel, error)
-        self.log.error("tunnel {name} is refused: {error}", name=name, error=error)
+        if self._refusals.get(tunnel) != str(error):
+            self._refusals[tunnel] = str(error)
+            self.log.error("tunnel {name} is refused: {error}", name=name, error=error)
 
     def _refused(self, error: SessionRefused) -> None:
         if error.code in FATAL and not self.given_up:

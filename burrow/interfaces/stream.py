@@ -49,4 +49,12 @@ class Visitor:
 
     def __str__(self) -> str:
         """Return ``host:port``, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return address_text(self)
+
+
+def address_text(address: IAddress | None) -> str:
+    """Return an address as logs show it: ``host:port``, an IPv6 address in brackets."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is None or port is None:
+        return str(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.interfaces.listener import Arrival, IListenerClaim
+from burrow.interfaces.stream import address_text
 from burrow.net.wheel import Timeout, Wheel
 from burrow.wire.client_hello import (
     HANDSHAKE,
@@ -141,7 +142,7 @@ class Newcomer(Protocol):
         try:
             factory = self._listener.claims.find(arrival, self._listener.kinds)
         except Exception:
-            self.log.failure("a claim failed on a newcomer from {peer}", peer=arrival.peer)
+            self.log.failure("a claim failed on a newcomer from {peer}", peer=address_text(arrival.peer))
             self._refuse("a claim failed", INTERNAL_ERROR if arrival.tls else None)
             return
         if factory is not None:
@@ -176,7 +177,7 @@ class Newcomer(Protocol):
         self.transport.abortConnection()
 
     def _dropped(self, why: str) -> None:
-        self.log.debug("{peer} dropped: {why}", peer=self.transport.getPeer(), why=why)
+        self.log.debug("{peer} dropped: {why}", peer=address_text(self.transport.getPeer()), why=why)
         self._leave()
 
     def _leave(self) -> None:
@@ -231,7 +232,7 @@ class SharedListener(Factory):
         """Build a newcomer; ``None``, which closes the connection, when too many wait."""
         source = source_of(addr)
         if len(self._waiting) >= self._waiting_limit or self._sources[source] >= self._source_limit:
-            self.log.debug("{peer} refused: too many newcomers", peer=addr)
+            self.log.debug("{peer} refused: too many newcomers", peer=address_text(addr))
             return None
         newcomer = Newcomer(self, source)
         newcomer.factory = self

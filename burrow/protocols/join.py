@@ -36,7 +36,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.interfaces.stream import IStream
+from burrow.interfaces.stream import IStream, address_text
 
 EARLY_LIMIT = 262_144  #: bytes that a near leg keeps while it dials: a whole ClientHello and one read
 
@@ -227,7 +227,7 @@ class NearLeg(Leg):
         if len(self._early) > self._early_limit:
             self.log.info(
                 "{peer} sent over {limit} bytes too early: reset",
-                peer=self.transport.getPeer(),
+                peer=address_text(self.transport.getPeer()),
                 limit=self._early_limit,
             )
             self.transport.abortConnection()

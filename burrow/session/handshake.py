@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 
 from burrow.errors import ProtocolError, SessionRefused
+from burrow.interfaces.stream import address_text
 from burrow.session.commands import Hello, Refusal
 from burrow.session.control import read
 from burrow.session.credit import LARGEST_WINDOW
@@ -240,7 +241,7 @@ class Acceptor:
         self._established(session, offer, locator)
 
     def _refuse(self, link: Link, tag: bytes, error: SessionRefused) -> None:
-        self.log.info("{peer} is refused: {error}", peer=link.peer, error=error)
+        self.log.info("{peer} is refused: {error}", peer=address_text(link.peer), error=error)
         refusal = str(Refusal.of(error)).encode()
         box = amp.AmpBox({amp.ERROR: tag, amp.ERROR_CODE: b"REFUSED", amp.ERROR_DESCRIPTION: refusal})
         link.write(box.serialize())
@@ -248,7 +249,9 @@ class Acceptor:
 
     def _failed(self, failure: Any, link: Link) -> None:
         if not link.dead:
-            self.log.failure("the Hello of {peer} could not be answered", failure, peer=link.peer)
+            self.log.failure(
+                "the Hello of {peer} could not be answered", failure, peer=address_text(link.peer)
+            )
             link.close(ByeCode.FAILED, "the relay has an error of its own")
 
 

@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import ProtocolError
+from burrow.interfaces.stream import address_text
 from burrow.wire import frames
 from burrow.wire.boxes import Box, BoxReader, Buffer
 
@@ -218,7 +219,7 @@ class Link(Protocol):
         """End the session, unless it is over: its peer broke a rule."""
         if self.dead:
             return
-        self.log.warn("{peer} is dropped: {error}", peer=self.peer, error=error)
+        self.log.warn("{peer} is dropped: {error}", peer=address_text(self.peer), error=error)
         self.close(error.code or frames.ByeCode.PROTOCOL, str(error))
         self._let_go(error)
 
@@ -294,7 +295,9 @@ class Link(Protocol):
             self._carried.measured(self._clock.seconds() - asked)
 
     def _too_late(self) -> None:
-        self.log.info("{peer} is dropped: no session in {limit:g} s", peer=self.peer, limit=HELLO_TIMEOUT)
+        self.log.info(
+            "{peer} is dropped: no session in {limit:g} s", peer=address_text(self.peer), limit=HELLO_TIMEOUT
+        )
         self.abort()
 
     def _check(self) -> None:
@@ -306,7 +309,7 @@ class Link(Protocol):
         sent = self._carried.owed_since()
         owed = min((at for at in (sent, self._asked) if at is not None), default=None)
         if owed is not None and now - max(self._heard, owed) >= SILENCE:
-            self.log.info("no byte from {peer} for {limit:g} s", peer=self.peer, limit=SILENCE)
+            self.log.info("no byte from {peer} for {limit:g} s", peer=address_text(self.peer), limit=SILENCE)
             self.abort()
         elif sent is not None and now - sent >= ACK_PATIENCE:
             self.fail(ProtocolError(f"nothing acknowledged for {ACK_PATIENCE:g} s"))

@@ -16,6 +16,7 @@ from burrow.client.connecting import LONGEST_DELAY
 from burrow.client.service import BIND_AGAIN, BYE_TIMEOUT, FATAL, STALE, Client
 from burrow.errors import SessionLost, SessionRefused, TunnelRefused
 from burrow.interfaces.stream import Visitor
+from tests.session.peer import logged
 
 RELAY = Visitor("192.0.2.1", 443, "memory")
 
@@ -311,6 +312,17 @@ class TunnelTests(Base):
         self.assertEqual(len(self.db.binds), 1)
         self.web.binds[-1].callback(None)
         self.assertEqual(self.watcher.events[-1], ("up", "web"))
+
+    def test_a_refusal_is_logged_once(self) -> None:
+        """A tunnel that is refused for the same reason again and again is one line of log."""
+        self.endpoint.succeed()
+        with logged() as lines:
+            for why in ("Taken.", "Taken.", "Reserved.", "Taken."):
+                self.web.binds[-1].errback(TunnelRefused(why, 334))
+                self.clock.advance(BIND_AGAIN)
+            self.web.binds[-1].callback(None)
+        said = [line for line in lines if "refused" in line]
+        self.assertEqual(said, [f"tunnel web is refused: {why}" for why in ("Taken.", "Reserved.", "Taken.")])
 
     def test_nothing_is_asked_of_a_session_that_is_gone(self) -> None:
         """A refused tunnel waits for the next session, and is asked for there once."""
