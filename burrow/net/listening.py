@@ -227,12 +227,13 @@ class SharedListener(Factory):
         self._held = 0
         self._waiting: set[Newcomer] = set()
         self._sources: Counter[str] = Counter()
+        self._floods: set[str] = set()  # sources that were told of; the empty one is all together
 
     def buildProtocol(self, addr: IAddress | None) -> Newcomer | None:
         """Build a newcomer; ``None``, which closes the connection, when too many wait."""
         source = source_of(addr)
         if len(self._waiting) >= self._waiting_limit or self._sources[source] >= self._source_limit:
-            self.log.debug("{peer} refused: too many newcomers", peer=address_text(addr))
+            self._tell_of_flood(addr, source)
             return None
         newcomer = Newcomer(self, source)
         newcomer.factory = self
@@ -240,6 +241,18 @@ class SharedListener(Factory):
         if source:
             self._sources[source] += 1
         return newcomer
+
+    def _tell_of_flood(self, addr: IAddress | None, source: str) -> None:
+        """Log the first of many that are refused; a line for each would fill the log instead."""
+        which = "" if len(self._waiting) >= self._waiting_limit else source
+        if which not in self._floods:
+            self._floods.add(which)
+            whose = f"of {which} " if which else ""
+            self.log.warn(
+                "{peer} refused: too many newcomers {whose}wait; it is not said of the next ones",
+                peer=address_text(addr),
+                whose=whose,
+            )
 
     def hold(self, newcomer: Newcomer, size: int) -> bool:
         """Take note of ``size`` more bytes of a newcomer; tell whether they may be held."""
@@ -256,6 +269,10 @@ class SharedListener(Factory):
         self._sources[newcomer.source] -= 1
         if self._sources[newcomer.source] <= 0:
             del self._sources[newcomer.source]
+            if newcomer.source:
+                self._floods.discard(newcomer.source)
+        if len(self._waiting) <= self._waiting_limit // 2:
+            self._floods.discard("")
 
     def stopFactory(self) -> None:
         """Reset the newcomers nobody took yet: no port listens any more."""

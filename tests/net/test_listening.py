@@ -21,6 +21,7 @@ from burrow.net.listening import HELLO_TIMEOUT, Claims, SharedListener, source_o
 from burrow.net.wheel import Wheel
 from burrow.wire.client_hello import INTERNAL_ERROR, UNEXPECTED_MESSAGE, UNRECOGNIZED_NAME, alert
 from tests.net.reactors import ReactorCase, Recorder
+from tests.session.peer import logged
 from tests.wire.test_client_hello import alpn, body, message, names, records
 
 
@@ -271,6 +272,24 @@ class LimitTests(ListenerCase):
         self.come()
         for _ in range(5):
             self.come(peer=IPv4Address("TCP", "127.0.0.1", 1))
+
+    def test_a_flood_is_one_line(self) -> None:
+        """Of many that are refused one is logged, and of the next flood one again."""
+        self.listener = self.make(waiting_limit=10, source_limit=3)
+        address = IPv4Address("TCP", "192.0.2.1", 1)
+        for _ in range(2):
+            with logged() as lines:
+                waiting = [self.come(peer=address) for _ in range(3)]
+                refused = [self.listener.buildProtocol(address) for _ in range(5)]
+                self.assertEqual(refused, [None] * 5)
+                waiting += [self.come(peer=IPv4Address("TCP", "127.0.0.1", 1)) for _ in range(7)]
+                self.assertIsNone(self.listener.buildProtocol(IPv4Address("TCP", "192.0.2.2", 1)))
+                self.assertIsNone(self.listener.buildProtocol(IPv4Address("TCP", "192.0.2.3", 1)))
+                for transport in waiting:
+                    transport.protocol.connectionLost()
+            one, every = lines
+            self.assertTrue(one.startswith("192.0.2.1:1 refused: too many newcomers of 192.0.2.1 wait"), one)
+            self.assertTrue(every.startswith("192.0.2.2:1 refused: too many newcomers wait"), every)
 
     def test_sources(self) -> None:
         """An IPv6 source is its first 64 bits, a mapped address is the IPv4 one."""
