@@ -67,7 +67,7 @@ class RunCase(SynchronousTestCase):
 
         self.patch(self.reactor, "stop", stop)
 
-    def start(self, text: str = "server_addr: relay.test\n", tunnels: Any = None) -> Run:
+    def start(self, text: str = "server_addr: 192.0.2.7\n", tunnels: Any = None) -> Run:
         """Start a run with a configuration."""
         path = Path(self.mktemp())
         path.write_text(text)
@@ -101,7 +101,7 @@ class ShownTests(RunCase):
     def test_another_relay(self) -> None:
         """The relay's address is shown."""
         self.start()
-        self.assertEqual(self.out.getvalue(), "Relay       relay.test:443\n")
+        self.assertEqual(self.out.getvalue(), "Relay       192.0.2.7:443\n")
 
     def test_the_embedded_relay(self) -> None:
         """Where it is, whom to trust, and that an authtoken is of no use."""

@@ -8,12 +8,13 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectingCancelledError, ConnectionRefusedError
-from twisted.internet.interfaces import IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import IReactorPluggableNameResolver, IStreamClientEndpoint, ITransport
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from burrow.client.connecting import (
@@ -59,12 +60,22 @@ class DelayTests(SynchronousTestCase):
             self.assertTrue(30 < sum(low <= wait < high for wait in waits) < 250, tenth)
 
 
+@implementer(IReactorPluggableNameResolver)
+class ResolvingReactor(MemoryReactorClock):
+    """A reactor that could resolve names."""
+
+    nameResolver = None
+
+    def installNameResolver(self, resolver: object) -> None:
+        """See `IReactorPluggableNameResolver`."""
+
+
 class WhereTests(SynchronousTestCase):
     """Which endpoint an address has."""
 
     def test_numeric_addresses_need_no_resolver(self) -> None:
         """Only names are resolved."""
-        reactor = MemoryReactorClock()
+        reactor = ResolvingReactor()
         for address, kind in (
             ("192.0.2.1", TCP4ClientEndpoint),
             ("2001:db8::1", TCP6ClientEndpoint),

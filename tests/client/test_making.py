@@ -39,7 +39,7 @@ class Broken:
 class MakingTests(SynchronousTestCase):
     """What is made, and what cannot be."""
 
-    def config(self, text: str = "server_addr: relay.test\n") -> ClientConfig:
+    def config(self, text: str = "server_addr: 192.0.2.7\n") -> ClientConfig:
         """Read a configuration."""
         path = Path(self.mktemp())
         path.write_text(text)
@@ -88,7 +88,7 @@ class MakingTests(SynchronousTestCase):
     def test_method(self) -> None:
         """A client without an authtoken says that it is anonymous."""
         self.assertEqual(self.make()._endpoint._offer.method, "anonymous")
-        config = self.config("server_addr: relay.test\nauthtoken: some-token-0123456789012345\n")
+        config = self.config("server_addr: 192.0.2.7\nauthtoken: some-token-0123456789012345\n")
         self.assertEqual(self.make(config=config)._endpoint._offer.method, "token")
 
 

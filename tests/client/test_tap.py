@@ -18,7 +18,7 @@ from burrow.discovery import Broken
 from burrow.errors import SessionRefused, TunnelRefused
 
 WHOLE = """
-server_addr: relay.test
+server_addr: 192.0.2.7
 authtoken: some-token-0123456789012345
 tunnels:
   web: {proto: http, addr: 8080}
@@ -43,7 +43,7 @@ class OptionsTests(OptionsCase):
     def test_file(self) -> None:
         """The file that is named is read."""
         config = self.options(WHOLE).client
-        self.assertEqual((str(config.server_addr), list(config.tunnels)), ("relay.test:443", ["web"]))
+        self.assertEqual((str(config.server_addr), list(config.tunnels)), ("192.0.2.7:443", ["web"]))
 
     def test_mistakes_end_it_in_one_line(self) -> None:
         """A wrong file ends the program with one line that names it."""
@@ -102,12 +102,14 @@ class GuardTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Guard a reactor."""
         self.reactor: Any = MemoryReactorClock()
+        self.stops: list[str] = []
+        self.patch(self.reactor, "stop", lambda: self.stops.append("stop"))
         self.guard = Guard(self.reactor)
 
     def test_refused_for_good(self) -> None:
         """A session that is refused for good ends the program with status 1 when all is stopped."""
         self.guard.session_refused(SessionRefused("The authtoken is not valid.", 107))
-        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(self.stops, ["stop"])
         self.assertEqual(self.reactor.triggers["after"]["shutdown"], [(os._exit, (1,), {})])
 
     def test_tunnels(self) -> None:
@@ -115,4 +117,4 @@ class GuardTests(SynchronousTestCase):
         anything: Any = None
         self.guard.tunnel_up(anything)
         self.guard.tunnel_refused(anything, TunnelRefused("Taken.", 334))
-        self.assertFalse(self.reactor.hasStopped)
+        self.assertEqual(self.stops, [])
