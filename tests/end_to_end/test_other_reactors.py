@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import burrow
+import twisted
 from tests.end_to_end.deployment import ESTABLISHED, LISTENING, DeploymentCase
 from tests.end_to_end.processes import PROGRAMS, Program
 from tests.end_to_end.services import WebServer
@@ -64,20 +65,26 @@ class PluginCacheTests(DeploymentCase):
 
     def test_the_first_start_without_a_cache(self) -> None:
         """Without a cache, as after an upgrade, the first start on another reactor works already."""
-        folder = self.directory / "fresh" / "twisted" / "plugins"
-        shutil.copytree(
-            Path(PLUGINS), folder, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache", "__init__.py")
-        )
+        folder, env = self.without_cache()
         path = self.write_yaml("relay.yml", self.relay_settings)
         for first in (True, False):
             self.assertEqual((folder / "dropin.cache").exists(), not first)
             relay = self.start(
                 PROGRAMS / "twistd", "-n", "--pidfile=", "--reactor=asyncio", "burrow-relay", "-c", path,
-                env={"PYTHONPATH": str(self.directory / "fresh")},
+                env=env,
             )  # fmt: skip
             relay.wait_for(LISTENING)
             self.assertIn("AsyncioSelectorReactor", relay.output)
             relay.stop()
+
+    def without_cache(self) -> tuple[Path, dict[str, str]]:
+        """Return a folder of plugins without a cache, and the environment in which it counts."""
+        if Path(twisted.__file__).parent / "plugins" == PLUGINS:  # installed beside Twisted's own
+            (PLUGINS / "dropin.cache").unlink(missing_ok=True)
+            return PLUGINS, {}
+        folder = self.directory / "fresh" / "twisted" / "plugins"
+        shutil.copytree(PLUGINS, folder, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
+        return folder, {"PYTHONPATH": str(self.directory / "fresh")}
 
     def test_plugin_files_import_nothing_but_the_maker(self) -> None:
         """A plugin file holds names only; no reactor, no TLS and nothing of burrow is imported by it."""
