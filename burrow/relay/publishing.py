@@ -237,6 +237,7 @@ class Publication:
         """
         self.tunnel = tunnel
         self._claim = claim
+        self._over = False
         self._port = 0
         self.urls: list[str] = []
         self._place, self._routes, self._names, self._ports = place, routes, names, ports
@@ -251,6 +252,7 @@ class Publication:
 
     def publish(self, side: str, scheme: str) -> str:
         """See `IPublication.publish`."""
+        self._check_open()
         hostname = self.hostname()
         url = self._place.url(side, scheme, hostname)
         if self._routes.exactly(side, hostname) is not None:
@@ -264,6 +266,7 @@ class Publication:
     def listen(self, factory: IProtocolFactory, scheme: str) -> Deferred[str]:
         """See `IPublication.listen`."""
         try:
+            self._check_open()
             port = self._ports.listen(self.tunnel, factory, scheme, self._claim)
         except TunnelRefused as refused:
             return fail(refused)
@@ -272,6 +275,11 @@ class Publication:
         url = f"{scheme}://{self._place.domain}:{self._port}"
         self.urls.append(url)
         return succeed(url)
+
+    def _check_open(self) -> None:
+        """Give nothing to an edge that is late: nobody would take it back."""
+        if self._over:
+            raise TunnelRefused("The tunnel is not wanted any more.")
 
     def claim(self) -> Claim:
         """Return what the tunnel has now, for the ticket with which it is claimed back."""
@@ -283,6 +291,7 @@ class Publication:
         Returns:
             Fires when the ports are closed. Names are free at once.
         """
+        self._over = True
         undoing, self._undoing = self._undoing, []
         self.urls.clear()
         closing = gatherResults([maybeDeferred(step) for step in reversed(undoing)], consumeErrors=True)

@@ -261,6 +261,14 @@ class PublishTests(Base):
             )
         self.assertEqual(second.publish("plain", "http"), "http://shop.relay.test")
 
+    def test_late_edge(self) -> None:
+        """An edge that publishes when the tunnel is over gets nothing: nobody would give it back."""
+        publication = self.publication()
+        self.successResultOf(publication.undo())
+        self.assertRaises(TunnelRefused, publication.publish, "plain", "http")
+        self.failureResultOf(publication.listen(Factory(), "tcp"), TunnelRefused)
+        self.assertEqual((len(self.routes), self.reactor.tcpServers), (0, []))
+
     def test_undo(self) -> None:
         """What was published is given back, once; later holders are left alone."""
         first = self.publication(subdomain="shop")
