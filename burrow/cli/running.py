@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -137,7 +136,7 @@ def refusal(error: TunnelRefused, prefix: str = "") -> BurrowError:
 
 def show(label: str, text: str) -> None:
     """Print one line for the user, at once; that nobody reads it any more harms no tunnel."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         sys.stdout.write(f"{label:<{LABEL}}{text}\n")
         sys.stdout.flush()
 

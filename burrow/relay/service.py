@@ -21,11 +21,12 @@ from burrow.net.listening import Claims, SharedListener
 from burrow.net.turn import turn_end
 from burrow.net.wheel import Wheel
 from burrow.relay.certificates import Certificates
+from burrow.relay.client_session import Publishing
 from burrow.relay.edges import EdgeHost, make_edges
 from burrow.relay.policy import WhitelistPolicy
 from burrow.relay.publishing import Names, Place, Ports, Publication
 from burrow.relay.routing import Routes, TunnelRecord
-from burrow.relay.sessions import House, Publishing, SessionClaim, Sessions
+from burrow.relay.sessions import House, SessionClaim, Sessions
 from burrow.relay.tickets import Claim, Tickets
 
 WITH_URLS = frozenset(["http", "https", "tls"])  #: kinds whose port stands in URLs

@@ -21,19 +21,11 @@ from burrow.interfaces.account import Account
 from burrow.interfaces.listener import Arrival, IListenerClaim
 from burrow.interfaces.protocol import IPublication
 from burrow.net.tls import ServerContext
+from burrow.relay.client_session import METADATA_LIMIT, NAME_LIMIT, ClientSession, Publishing
 from burrow.relay.policy import WhitelistPolicy
 from burrow.relay.publishing import Names, Place, Ports, Publication
 from burrow.relay.routing import Routes, TunnelRecord
-from burrow.relay.sessions import (
-    BYE_TIMEOUT,
-    METADATA_LIMIT,
-    NAME_LIMIT,
-    ClientSession,
-    House,
-    Publishing,
-    SessionClaim,
-    Sessions,
-)
+from burrow.relay.sessions import BYE_TIMEOUT, House, SessionClaim, Sessions
 from burrow.relay.tickets import Claim, Tickets
 from burrow.session.commands import Refusal
 from burrow.session.handshake import Offer
