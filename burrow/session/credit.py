@@ -12,6 +12,7 @@ FIRST_WINDOW = 131_072  #: bytes
 LEAST_WINDOW = 16_384  #: bytes, for a stream that opens while the budget is spent
 LARGEST_WINDOW = 8_388_608  #: bytes
 BUDGET = 16_777_216  #: bytes of promised credit in a session and direction
+TRIAL = 4  #: windows drained before the first growth: a visitor that stalls has buffers to fill first
 GROWTH_TIME = 0.02  #: seconds within which a window may drain to grow, however short the round trip
 
 
@@ -58,7 +59,7 @@ class ReceiveWindow:
         limit: Bytes that the peer may send in all; it only rises.
     """
 
-    __slots__ = ("_budget", "_consumed", "_mark", "_marked_at", "_received", "limit", "size")
+    __slots__ = ("_budget", "_consumed", "_mark", "_marked_at", "_received", "_trial", "limit", "size")
 
     def __init__(self, budget: Budget, size: int, now: float) -> None:
         """Start with ``size`` bytes of credit, which ``budget`` has given."""
@@ -66,6 +67,7 @@ class ReceiveWindow:
         self.size = self.limit = size
         self._received = self._consumed = self._mark = 0
         self._marked_at = now
+        self._trial = TRIAL  # windows to drain until the next growth
 
     def received(self, count: int) -> None:
         """Count bytes that the peer sent.
@@ -88,9 +90,10 @@ class ReceiveWindow:
         self._consumed += count
         if (self.limit - self._consumed) * 2 > self.size:
             return False
-        if self._consumed - self._mark >= self.size:
-            if now - self._marked_at <= max(2 * round_trip, GROWTH_TIME):
+        if self._consumed - self._mark >= self.size * self._trial:
+            if now - self._marked_at <= max(2 * round_trip, GROWTH_TIME) * self._trial:
                 self.size = self._budget.grow(self.size)
+                self._trial = 1
             self._mark, self._marked_at = self._consumed, now
         self.limit = self._consumed + self.size
         return True

@@ -13,6 +13,7 @@ from burrow.session.credit import (
     GROWTH_TIME,
     LARGEST_WINDOW,
     LEAST_WINDOW,
+    TRIAL,
     Budget,
     ReceiveWindow,
 )
@@ -73,19 +74,35 @@ class ReceiveWindowTests(SynchronousTestCase):
         self.assertEqual(self.window.limit, 1_500)
 
     def test_grows_when_drained_fast(self) -> None:
-        """A window that drains whole within two round trips doubles."""
-        self.window.consumed(1_000, 0.2, 0.1)
-        self.assertEqual((self.window.size, self.window.limit), (2_000, 3_000))
+        """Four windows that drain within eight round trips double it, then each within two."""
+        self.window.consumed(3_999, 0.8, 0.1)
+        self.assertEqual(self.window.size, 1_000, "a visitor's buffers are no sign that it reads")
+        self.window.consumed(1_000, 0.8, 0.1)
+        self.assertEqual((self.window.size, self.window.limit), (2_000, 6_999))
+        self.window.consumed(2_000, 1.0, 0.1)
+        self.assertEqual((self.window.size, self.window.limit), (4_000, 10_999))
 
     def test_stays_when_drained_slowly(self) -> None:
         """A window that takes longer keeps its size."""
-        self.window.consumed(1_000, 0.201, 0.1)
-        self.assertEqual((self.window.size, self.window.limit), (1_000, 2_000))
+        self.window.consumed(4_000, 0.801, 0.1)
+        self.assertEqual((self.window.size, self.window.limit), (1_000, 5_000))
 
     def test_short_round_trip(self) -> None:
         """On a very near peer a window grows all the same when it drains at once."""
-        self.window.consumed(1_000, GROWTH_TIME, 0.0)
+        self.window.consumed(TRIAL * 1_000, TRIAL * GROWTH_TIME, 0.0)
         self.assertEqual(self.window.size, 2_000)
+
+    def test_stalled_streams_leave_room(self) -> None:
+        """A hundred visitors that stall behind full buffers do not keep another's window from growing."""
+        budget = Budget()
+        for _ in range(100):
+            stalled = ReceiveWindow(budget, budget.first(), 0.0)
+            for _ in range(3):
+                stalled.consumed(FIRST_WINDOW, 0.0, 0.1)  # what its sockets take before it stalls
+        window = ReceiveWindow(budget, budget.first(), 0.0)
+        for _ in range(100):
+            window.consumed(window.size, 0.0, 0.1)
+        self.assertGreaterEqual(window.size, 1_048_576)
 
     def test_close(self) -> None:
         """A closed window gives back what it had, once."""
