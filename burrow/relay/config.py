@@ -168,7 +168,9 @@ def schema(plugins: Iterable[str] = ()) -> Schema:
             Setting("state", TEXT, "folder for what the relay keeps", default="/var/lib/burrow-relay"),
             Setting("accounts", map_of(section(ACCOUNT)), "who may publish, by name", default={}),
             Setting("anonymous", BOOLEAN, "admit clients without a token to random names", default=False),
-            Setting("grace", seconds(0, 3600), "time for a lost session to come back", default=60.0),
+            Setting(
+                "grace", seconds(0, 3600), "time for a lost session to come back; not used yet", default=60.0
+            ),
             Setting("hello_timeout", seconds(0.1, 300), "time for a newcomer to say Hello", default=10.0),
             Setting("limits", section(LIMITS), "how much is admitted"),
         )
